@@ -1,0 +1,1 @@
+"""Bytes in, upright pixels and a canvas out."""

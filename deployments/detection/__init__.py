@@ -1,0 +1,1 @@
+"""Canvases in, faces out, in dynamic batches."""

@@ -1,0 +1,31 @@
+"""What a picture or a crowded service can make the stages say."""
+
+from models.errors import FaceError
+
+
+class UnsupportedFormatError(FaceError):
+    """The bytes are none of the input formats."""
+
+
+class ImageTooLargeError(FaceError):
+    """The header promises more pixels than the service accepts."""
+
+
+class ImageDecodeError(FaceError):
+    """The bytes are empty, truncated or corrupt."""
+
+
+class UnencodableError(FaceError):
+    """The picture cannot be written in the format that was asked for, such as WebP over 16383 pixels."""
+
+
+class MaskingError(FaceError):
+    """Masking did not finish. There is no answer but an error."""
+
+
+class OverloadedError(FaceError):
+    """A queue bound was reached; trying again a little later will help."""
+
+
+class DeadlineExceededError(FaceError):
+    """The request's deadline passed before its result was ready."""

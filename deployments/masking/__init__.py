@@ -1,0 +1,1 @@
+"""Pixels and faces in, an encoded picture with every face hidden out."""
