@@ -1,9 +1,9 @@
 """What the decoding and masking stages exchange."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from models.types import Canvas, UInt8Array
+from models.types import Canvas, Detections, DetectParams, UInt8Array
 
 InputFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "heif"]
 MaskMethod = Literal["gaussian", "pixelate", "solid", "elliptical"]
@@ -59,3 +59,64 @@ class Masked:
     regions_masked: int
     mask_ms: float
     encode_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """Result of the Detector for one request of a batch."""
+
+    detections: Detections
+    queue_ms: float  # waiting for a batch and for the session
+    blob_ms: float  # stacking the batch
+    inference_ms: float  # of the whole batch: what this request waited for
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Analysed:
+    """A picture's faces and what finding them took."""
+
+    info: ImageInfo
+    det_scale: float
+    decode_ms: float
+    preprocess_ms: float
+    inferred: Inferred
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymised:
+    """A masked picture, and the faces that were found in it."""
+
+    analysed: Analysed
+    masked: Masked
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """The model that answers, as readiness and the API report it."""
+
+    name: str
+    supports_landmarks: bool
+    provider: str  # the ONNX Runtime execution provider in use, such as CUDAExecutionProvider
+    licence: str
+
+
+class FacePipeline(Protocol):
+    """Every stage in its order. Made by `deployments.pipeline`; called by routers and one-shot commands.
+
+    Raises any `FaceError`; `timeout_s` is what is left of the request's deadline.
+    """
+
+    async def served_model(self) -> ServedModel:
+        """The model in use; raises ModelError or InferenceError while no detector can answer."""
+        ...
+
+    async def detect(self, data: bytes, params: DetectParams, timeout_s: float) -> Analysed:
+        """Find the faces of an encoded picture."""
+        ...
+
+    async def mask(
+        self, data: bytes, params: DetectParams, masking: MaskParams, timeout_s: float
+    ) -> Anonymised:
+        """Find the faces of an encoded picture, hide them, and encode the result."""
+        ...

@@ -28,12 +28,12 @@ class Canvas:
     @property
     def scale_x(self) -> float:
         """Canvas pixels per source pixel, horizontally."""
-        return self.pixels.shape[1] / self.width
+        return float(self.pixels.shape[1] / self.width)
 
     @property
     def scale_y(self) -> float:
         """Canvas pixels per source pixel, vertically."""
-        return self.pixels.shape[0] / self.height
+        return float(self.pixels.shape[0] / self.height)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,102 @@
+"""From the bytes of an upload to the upright picture and the detector's canvas."""
+
+from time import perf_counter
+
+import cv2
+
+from deployments.decoding.bmp import decode_bmp
+from deployments.decoding.exif import swaps_sides, upright
+from deployments.decoding.jpeg import decode_jpeg
+from deployments.decoding.letterbox import fit, shrink
+from deployments.decoding.raster import Raster
+from deployments.decoding.sniff import sniff
+from deployments.decoding.vips import decode_vips
+from deployments.errors import ImageDecodeError
+from deployments.types import Decoded, ImageInfo, InputFormat, Picture
+from models.types import Canvas, UInt8Array
+
+cv2.setNumThreads(1)  # one request, one thread: replicas scale
+
+
+def decode(data: bytes | memoryview, *, max_pixels: int, keep_picture: bool) -> Decoded:
+    """Decode one upload: first frame, upright, 8-bit.
+
+    Safe to call from many threads at once.
+
+    Args:
+        data: The encoded picture as it was sent.
+        max_pixels: Width x height that is accepted, judged from the header.
+        keep_picture: True for masking. False leaves `picture` None and may decode at reduced size.
+
+    Raises:
+        UnsupportedFormatError: The bytes are none of the input formats.
+        ImageTooLargeError: The header promises more than `max_pixels`.
+        ImageDecodeError: Empty, truncated or corrupt.
+    """
+    started = perf_counter()
+    encoded = bytes(data)
+    if not encoded:
+        raise ImageDecodeError("the upload is empty")
+    image_format = sniff(encoded)
+    try:
+        raster = _decode(encoded, image_format, max_pixels, keep_picture=keep_picture)
+        decoded = perf_counter()
+        canvas = to_canvas(raster)
+        scaled = perf_counter()
+        picture = _to_picture(raster) if keep_picture else None
+    except MemoryError as error:
+        raise ImageDecodeError(f"the {image_format} needs more memory than there is") from error
+    return Decoded(
+        info=ImageInfo(
+            format=image_format,
+            width=canvas.width,
+            height=canvas.height,
+            channels=raster.pixels.shape[2],
+            size_bytes=len(encoded),
+        ),
+        canvas=canvas,
+        picture=picture,
+        decode_ms=(decoded - started + perf_counter() - scaled) * 1e3,
+        preprocess_ms=(scaled - decoded) * 1e3,
+    )
+
+
+def _decode(data: bytes, image_format: InputFormat, max_pixels: int, *, keep_picture: bool) -> Raster:
+    """Give the upload to the one decoder of its format."""
+    match image_format:
+        case "jpeg":
+            return decode_jpeg(data, max_pixels, keep_picture=keep_picture)
+        case "bmp":
+            return decode_bmp(data, max_pixels)
+        case _:
+            return decode_vips(data, image_format, max_pixels)
+
+
+def to_canvas(raster: Raster) -> Canvas:
+    """Scale first and turn the small result: turning the large picture would cost more."""
+    width, height, scale = fit(raster.width, raster.height)
+    pixels = upright(shrink(raster.pixels, width, height), raster.orientation)
+    stored = raster.width, raster.height
+    upright_width, upright_height = stored[::-1] if swaps_sides(raster.orientation) else stored
+    return Canvas(pixels=pixels, width=upright_width, height=upright_height, det_scale=scale)
+
+
+def _to_picture(raster: Raster) -> Picture:
+    """Turn the whole picture, and blank what full transparency hides: it must not leave the service."""
+    return Picture(upright(_without_hidden(raster.pixels), raster.orientation), raster.icc_profile)
+
+
+def _without_hidden(pixels: UInt8Array) -> UInt8Array:
+    """Black where alpha is zero.
+
+    Args:
+        pixels: (h, w, 3) RGB or (h, w, 4) RGBA.
+    """
+    if pixels.shape[2] == 3:
+        return pixels
+    hidden = pixels[:, :, 3] == 0
+    if not hidden.any():
+        return pixels
+    cleaned = pixels.copy()
+    cleaned[hidden] = 0
+    return cleaned

@@ -1,0 +1,36 @@
+"""The decoding stage as a Ray Serve deployment."""
+
+import os
+
+import cv2
+from ray import serve
+
+from deployments.deadline import Deadline
+from deployments.decoding.decode import decode
+from deployments.parcels import DecodedParcel
+from deployments.transport import Outbox, Parcel, receive
+from deployments.worker import Worker
+from models.errors import FaceError
+
+
+@serve.deployment
+class Decoder:
+    """Turns an upload into the detector's canvas and, for masking, the whole upright picture."""
+
+    def __init__(self, *, max_pixels: int, session: str, max_age_s: float, threads: int = 0) -> None:
+        cv2.setNumThreads(1)
+        self._max_pixels = max_pixels
+        self._outbox = Outbox(session, max_age_s)
+        self._worker = Worker(threads or min(4, os.cpu_count() or 1), "decode")
+
+    async def decode(
+        self, upload: Parcel, keep_picture: bool, inline: bool, timeout_s: float
+    ) -> DecodedParcel | FaceError:
+        """Decode one upload; `inline` asks for an answer without shared memory."""
+
+        def work() -> DecodedParcel:
+            data = memoryview(receive(upload)).cast("B")
+            decoded = decode(data, max_pixels=self._max_pixels, keep_picture=keep_picture)
+            return DecodedParcel.pack(decoded, self._outbox, inline=inline)
+
+        return await self._worker.run(work, Deadline.after(timeout_s))

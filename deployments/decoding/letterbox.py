@@ -1,0 +1,51 @@
+"""Scaling a picture to the detector input: aspect kept, top left, the padding left to the detector."""
+
+import cv2
+
+from models.types import INPUT_SIZE, UInt8Array
+
+
+def fit(width: int, height: int) -> tuple[int, int, float]:
+    """Size of a picture scaled to fit the detector input, small pictures enlarged.
+
+    Returns:
+        Width and height in whole pixels, 1 to INPUT_SIZE, and the scale: canvas pixels per source pixel.
+    """
+    scale = min(INPUT_SIZE / width, INPUT_SIZE / height)
+    return max(1, round(width * scale)), max(1, round(height * scale)), scale
+
+
+def shrink(pixels: UInt8Array, width: int, height: int) -> UInt8Array:
+    """Scale to a given size, and flatten on white what is transparent.
+
+    Bilinear, like the resizing the models were trained and published with.
+
+    Args:
+        pixels: (h, w, 3) RGB or (h, w, 4) RGBA, not premultiplied.
+        width: Of the result, pixels.
+        height: Of the result, pixels.
+
+    Returns:
+        (height, width, 3) RGB, contiguous.
+    """
+    opaque = flatten(pixels) if pixels.shape[2] == 4 else pixels
+    if opaque.shape[:2] == (height, width):
+        return opaque
+    return cv2.resize(opaque, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+def flatten(pixels: UInt8Array) -> UInt8Array:
+    """Lay a picture on white.
+
+    Args:
+        pixels: (h, w, 4) RGBA, not premultiplied.
+
+    Returns:
+        (h, w, 3) RGB: colour x alpha + 255 x (1 - alpha), within one grey level.
+    """
+    colours = cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB)
+    alpha = cv2.extractChannel(pixels, 3)
+    if cv2.minMaxLoc(alpha)[0] == 255:
+        return colours  # type: ignore[return-value]
+    alphas = cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB)
+    return cv2.add(cv2.multiply(colours, alphas, scale=1 / 255), cv2.bitwise_not(alphas))  # type: ignore[return-value]

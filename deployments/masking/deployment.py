@@ -1,0 +1,38 @@
+"""The masking stage as a Ray Serve deployment."""
+
+import os
+
+import cv2
+import numpy as np
+from ray import serve
+
+from deployments.deadline import Deadline
+from deployments.masking.mask import mask
+from deployments.parcels import MaskedParcel, PictureParcel
+from deployments.transport import Outbox
+from deployments.types import MaskParams
+from deployments.worker import Worker
+from models.errors import FaceError
+from models.types import Float32Array
+
+
+@serve.deployment
+class Masker:
+    """Hides faces and encodes the result; the only stage that makes pictures for clients."""
+
+    def __init__(self, *, session: str, max_age_s: float, threads: int = 0) -> None:
+        cv2.setNumThreads(1)
+        self._outbox = Outbox(session, max_age_s)
+        self._worker = Worker(threads or min(4, os.cpu_count() or 1), "mask")
+
+    async def mask(
+        self, picture: PictureParcel, boxes: Float32Array, params: MaskParams, inline: bool, timeout_s: float
+    ) -> MaskedParcel | FaceError:
+        """Hide the faces in `boxes` (N, 4) of one picture; `inline` as in the Decoder."""
+
+        def work() -> MaskedParcel:
+            masked = mask(picture.unpack(), boxes, params)
+            data = self._outbox.send(np.frombuffer(masked.data, np.uint8), inline=inline)
+            return MaskedParcel(data, masked.regions_masked, masked.mask_ms, masked.encode_ms)
+
+        return await self._worker.run(work, Deadline.after(timeout_s))

@@ -1,0 +1,68 @@
+"""What the stages send each other: their results, with every array as a parcel."""
+
+from dataclasses import dataclass
+
+from deployments.transport import Outbox, Parcel, receive
+from deployments.types import Decoded, ImageInfo, Picture
+from models.types import Canvas
+
+
+@dataclass(frozen=True, slots=True)
+class CanvasParcel:
+    """A Canvas on its way to the Detector."""
+
+    pixels: Parcel
+    width: int
+    height: int
+    det_scale: float
+
+    def unpack(self) -> Canvas:
+        """Take the canvas; see `transport.receive`."""
+        return Canvas(receive(self.pixels), self.width, self.height, self.det_scale)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureParcel:
+    """A Picture on its way to the Masker."""
+
+    pixels: Parcel
+    icc_profile: bytes | None
+
+    def unpack(self) -> Picture:
+        """Take the picture; see `transport.receive`."""
+        return Picture(receive(self.pixels), self.icc_profile)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedParcel:
+    """The Decoder's answer."""
+
+    info: ImageInfo
+    canvas: CanvasParcel
+    picture: PictureParcel | None
+    decode_ms: float
+    preprocess_ms: float
+
+    @classmethod
+    def pack(cls, decoded: Decoded, outbox: Outbox, *, inline: bool) -> "DecodedParcel":
+        """Send the arrays of a decoded upload."""
+        canvas, picture = decoded.canvas, decoded.picture
+        return cls(
+            decoded.info,
+            CanvasParcel(
+                outbox.send(canvas.pixels, inline=inline), canvas.width, canvas.height, canvas.det_scale
+            ),
+            picture and PictureParcel(outbox.send(picture.pixels, inline=inline), picture.icc_profile),
+            decoded.decode_ms,
+            decoded.preprocess_ms,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedParcel:
+    """The Masker's answer."""
+
+    data: Parcel
+    regions_masked: int
+    mask_ms: float
+    encode_ms: float

@@ -1,0 +1,180 @@
+"""The order of the stages, and nothing else: over Ray Serve handles, or in one process without Ray."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from ray.exceptions import RayError
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from deployments.deadline import Deadline
+from deployments.decoding.decode import decode
+from deployments.detection.batch import BatchItem, infer_batch
+from deployments.errors import DeadlineExceededError, OverloadedError
+from deployments.masking.mask import mask
+from deployments.parcels import DecodedParcel, MaskedParcel
+from deployments.transport import OtherHostError, Outbox, discard, receive
+from deployments.types import Analysed, Anonymised, Decoded, Inferred, Masked, MaskParams, ServedModel
+from models.errors import FaceError, InferenceError
+from models.scrfd import Scrfd
+from models.types import Canvas, DetectParams
+
+T = TypeVar("T")
+logger = logging.getLogger("face_api.pipeline")
+
+
+class ServePipeline:
+    """Decoder → Detector → Masker over Ray Serve handles; lives in the ingress replica."""
+
+    def __init__(
+        self,
+        decoder: DeploymentHandle[Any],
+        detector: DeploymentHandle[Any],
+        masker: DeploymentHandle[Any],
+        outbox: Outbox,
+    ) -> None:
+        self._decoder = decoder
+        self._detector = detector
+        self._masker = masker
+        self._outbox = outbox
+        self._inline = False  # set for good once a stage is found on another host
+
+    async def served_model(self) -> ServedModel:
+        """The model a detector replica answers with."""
+        model: ServedModel = await _answer(self._detector.served_model.remote(), Deadline.after(5.0))
+        return model
+
+    async def detect(self, data: bytes, params: DetectParams, timeout_s: float) -> Analysed:
+        """Find the faces of an encoded picture."""
+        deadline = Deadline.after(timeout_s)
+        return await self._across_hosts(lambda: self._detect(data, params, deadline))
+
+    async def mask(
+        self, data: bytes, params: DetectParams, masking: MaskParams, timeout_s: float
+    ) -> Anonymised:
+        """Find the faces of an encoded picture, hide them, and encode the result."""
+        deadline = Deadline.after(timeout_s)
+        return await self._across_hosts(lambda: self._mask(data, params, masking, deadline))
+
+    async def _detect(self, data: bytes, params: DetectParams, deadline: Deadline) -> Analysed:
+        decoded = await self._decode(data, False, deadline)
+        return await self._find(decoded, params, deadline)
+
+    async def _mask(
+        self, data: bytes, params: DetectParams, masking: MaskParams, deadline: Deadline
+    ) -> Anonymised:
+        decoded = await self._decode(data, True, deadline)
+        if decoded.picture is None:
+            raise InferenceError("the decoder sent no picture to mask")
+        try:
+            analysed = await self._find(decoded, params, deadline)
+            boxes = analysed.inferred.detections.boxes
+            response = self._masker.mask.remote(
+                decoded.picture, boxes, masking, self._inline, deadline.left_s
+            )
+            masked: MaskedParcel = await _answer(response, deadline)
+        finally:
+            discard(decoded.picture.pixels)
+        encoded = receive(masked.data).tobytes()
+        return Anonymised(
+            analysed, Masked(encoded, masked.regions_masked, masked.mask_ms, masked.encode_ms)
+        )
+
+    async def _decode(self, data: bytes, keep_picture: bool, deadline: Deadline) -> DecodedParcel:
+        upload = self._outbox.send(np.frombuffer(data, np.uint8), inline=self._inline)
+        try:
+            response = self._decoder.decode.remote(upload, keep_picture, self._inline, deadline.left_s)
+            decoded: DecodedParcel = await _answer(response, deadline)
+        finally:
+            discard(upload)
+        return decoded
+
+    async def _find(self, decoded: DecodedParcel, params: DetectParams, deadline: Deadline) -> Analysed:
+        try:
+            response = self._detector.detect.remote(decoded.canvas, params, deadline.left_s)
+            inferred: Inferred = await _answer(response, deadline)
+        finally:
+            discard(decoded.canvas.pixels)
+        return _analysed(decoded, inferred)
+
+    async def _across_hosts(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await attempt()
+        except OtherHostError:
+            logger.warning("a stage runs on another host: pictures travel inline from now on")
+            self._inline = True
+            return await attempt()
+
+
+class LocalPipeline:
+    """The same stages in this process: for one-shot commands, evaluation and tests without Ray."""
+
+    def __init__(self, scrfd: Scrfd, max_pixels: int) -> None:
+        self._scrfd = scrfd
+        self._max_pixels = max_pixels
+        self._session = asyncio.Lock()
+
+    async def served_model(self) -> ServedModel:
+        """The model in use."""
+        scrfd = self._scrfd
+        return ServedModel(scrfd.name, scrfd.supports_landmarks, scrfd.provider, scrfd.licence)
+
+    async def detect(self, data: bytes, params: DetectParams, timeout_s: float) -> Analysed:
+        """Find the faces of an encoded picture."""
+        deadline = Deadline.after(timeout_s)
+        decoded = await asyncio.to_thread(decode, data, max_pixels=self._max_pixels, keep_picture=False)
+        return _analysed(decoded, await self._infer(decoded.canvas, params, deadline))
+
+    async def mask(
+        self, data: bytes, params: DetectParams, masking: MaskParams, timeout_s: float
+    ) -> Anonymised:
+        """Find the faces of an encoded picture, hide them, and encode the result."""
+        deadline = Deadline.after(timeout_s)
+        decoded = await asyncio.to_thread(decode, data, max_pixels=self._max_pixels, keep_picture=True)
+        if decoded.picture is None:
+            raise InferenceError("the decoder sent no picture to mask")
+        inferred = await self._infer(decoded.canvas, params, deadline)
+        masked = await asyncio.to_thread(mask, decoded.picture, inferred.detections.boxes, masking)
+        return Anonymised(_analysed(decoded, inferred), masked)
+
+    async def _infer(self, canvas: Canvas, params: DetectParams, deadline: Deadline) -> Inferred:
+        item = BatchItem(canvas, params, deadline, time.perf_counter())
+        async with self._session:
+            (answer,) = await asyncio.to_thread(infer_batch, self._scrfd, [item])
+        if isinstance(answer, FaceError):
+            raise answer
+        return answer
+
+
+def _analysed(decoded: Decoded | DecodedParcel, inferred: Inferred) -> Analysed:
+    return Analysed(
+        decoded.info, decoded.canvas.det_scale, decoded.decode_ms, decoded.preprocess_ms, inferred
+    )
+
+
+async def _answer(response: Any, deadline: Deadline) -> Any:
+    """Wait for a stage's answer; errors it returned as values are raised here.
+
+    Whoever stops waiting, because of the deadline or a client that left, cancels the work.
+    """
+    try:
+        async with asyncio.timeout(max(deadline.left_s, 0.0)):
+            value = await response
+    except TimeoutError as error:
+        response.cancel()
+        raise DeadlineExceededError("the request's deadline passed before its result was ready") from error
+    except asyncio.CancelledError:
+        response.cancel()
+        raise
+    except BackPressureError as error:
+        raise OverloadedError("the service is at its limit; try again shortly") from error
+    except (RayError, RayServeException) as error:
+        logger.warning("stage call failed: %s", type(error).__name__)
+        raise OverloadedError("a stage of the service is restarting; try again shortly") from error
+    if isinstance(value, FaceError):
+        raise value
+    return value

@@ -1,0 +1,142 @@
+"""How pictures cross from one process to the next: through shared memory, or inline where that cannot be.
+
+A parcel is one file in /dev/shm. Its reader unlinks it on opening, so it lives as long as someone maps
+it; whoever ordered it discards it when the request ends; and a sweep by age removes what a killed
+process left. DECISIONS.md holds the measurements behind it.
+"""
+
+import contextlib
+import errno
+import mmap
+import os
+import time
+import uuid
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from models.errors import FaceError
+from models.types import UInt8Array
+
+SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the kernel's shared memory, mode 0600 files
+PREFIX: Final = "face-api-"
+INLINE_BYTES: Final = 32 * 1024
+"""Smaller payloads ride in the message: a file costs more than it saves."""
+
+
+class OtherHostError(FaceError):
+    """The parcel lies in the shared memory of another host; it must be sent again, inline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """An array on its way to another process: inline, or the name of a file in shared memory."""
+
+    shape: tuple[int, ...]
+    inline: bytes | None
+    name: str
+    host: str
+
+
+@cache
+def host_id() -> str:
+    """Names this host's /dev/shm: containers of one machine may each have their own. Empty without one."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}:{SHARED_MEMORY.stat().st_dev}"
+    except OSError:
+        return ""
+
+
+class Outbox:
+    """Sends arrays to other processes and clears away what nobody fetched."""
+
+    def __init__(self, session: str, max_age_s: float) -> None:
+        """Start an outbox.
+
+        Args:
+            session: Part of every file name, so that a service clears its own files when it stops.
+            max_age_s: Files older than this belong to requests long dead; must exceed every deadline.
+        """
+        self._session = session
+        self._max_age_s = max_age_s
+        self._next_sweep = 0.0
+
+    def send(self, array: UInt8Array, *, inline: bool = False) -> Parcel:
+        """Make an array ready for another process; C-contiguous arrays are not copied twice.
+
+        Falls back to inline where shared memory is missing or full.
+        """
+        self._sweep_if_due()
+        if not inline and array.nbytes > INLINE_BYTES and host_id():
+            name = f"{PREFIX}{self._session}-{uuid.uuid4().hex}"
+            if _write(SHARED_MEMORY / name, array):
+                return Parcel(array.shape, None, name, host_id())
+        return Parcel(array.shape, array.tobytes(), "", "")
+
+    def _sweep_if_due(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_sweep:
+            self._next_sweep = now + self._max_age_s / 4
+            sweep(self._max_age_s)
+
+
+def receive(parcel: Parcel) -> UInt8Array:
+    """Take a parcel: an array the caller owns and may write to, without a copy of untouched pages.
+
+    Raises:
+        OtherHostError: It was left on another host.
+        FileNotFoundError: It was taken before, discarded, or swept.
+    """
+    if parcel.inline is not None:
+        return np.frombuffer(bytearray(parcel.inline), np.uint8).reshape(parcel.shape)
+    if parcel.host != host_id():
+        raise OtherHostError("the parcel lies on another host")
+    path = SHARED_MEMORY / parcel.name
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        path.unlink()
+        size = int(np.prod(parcel.shape))
+        if os.fstat(fd).st_size != size:
+            raise FileNotFoundError(errno.ENOENT, "parcel is incomplete")
+        flags = mmap.MAP_PRIVATE | mmap.MAP_POPULATE
+        mapped = mmap.mmap(fd, size, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    finally:
+        os.close(fd)
+    return np.frombuffer(mapped, np.uint8).reshape(parcel.shape)
+
+
+def discard(parcel: Parcel | None) -> None:
+    """Remove a parcel that nobody will fetch any more; a parcel already taken is none of our business."""
+    if parcel is not None and parcel.name and parcel.host == host_id():
+        (SHARED_MEMORY / parcel.name).unlink(missing_ok=True)
+
+
+def sweep(max_age_s: float, session: str = "") -> None:
+    """Remove parcels older than `max_age_s` seconds: of one session, or of all."""
+    oldest = time.time() - max_age_s
+    for path in SHARED_MEMORY.glob(f"{PREFIX}{session}*"):
+        with contextlib.suppress(OSError):  # another process may sweep the same file
+            if path.stat().st_mtime <= oldest:
+                path.unlink()
+
+
+def _write(path: Path, array: UInt8Array) -> bool:
+    """Write the array to a new file readable by this user only; False when shared memory is full."""
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except OSError:
+        return False
+    try:
+        left = memoryview(np.ascontiguousarray(array)).cast("B")
+        while left:
+            left = left[os.write(fd, left) :]
+    except OSError:
+        path.unlink(missing_ok=True)
+        return False
+    finally:
+        os.close(fd)
+    return True

@@ -1,0 +1,83 @@
+"""The ingress as a Ray Serve deployment: our own HTTP server in front of the pipeline.
+
+Ray Serve's HTTP proxy is off. It would answer some failures in plain text, add a second X-Request-ID,
+read bodies without a bound, and hide the client's address; see DECISIONS.md. Replicas on one machine
+share the port through SO_REUSEPORT; on several machines each listens on its own.
+"""
+
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+import uvicorn
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from deployments.pipeline import ServePipeline
+from deployments.transport import Outbox
+from serve_app.app import create_app
+from serve_app.settings import Settings
+
+BACKLOG = 2048
+
+
+@serve.deployment
+class Ingress:
+    """Listens on the public port and hands uploads to the pipeline."""
+
+    async def __init__(
+        self,
+        settings: Settings,
+        decoder: DeploymentHandle[Any],
+        detector: DeploymentHandle[Any],
+        masker: DeploymentHandle[Any],
+        *,
+        session: str,
+        max_age_s: float,
+    ) -> None:
+        pipeline = ServePipeline(decoder, detector, masker, Outbox(session, max_age_s))
+        app = create_app(settings, pipeline)
+        self._server = uvicorn.Server(server_config(app, settings))
+        self._serving = asyncio.create_task(self._server._serve([listen(settings.host, settings.port)]))
+        while not self._server.started:
+            if self._serving.done():
+                self._serving.result()
+                raise RuntimeError("the HTTP server stopped while starting")
+            await asyncio.sleep(0.01)
+
+    async def check_health(self) -> None:
+        """Fail when the HTTP server has ended, so that Ray replaces this replica."""
+        if self._serving.done():
+            raise RuntimeError("the HTTP server has stopped")
+
+    async def __del__(self) -> None:
+        """Stop accepting, answer what was accepted, and close."""
+        self._server.should_exit = True
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._serving
+
+
+def server_config(app: Any, settings: Settings) -> uvicorn.Config:
+    """How uvicorn runs: no banner, no access log of its own, no trust in forwarded headers."""
+    return uvicorn.Config(
+        app,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_graceful_shutdown=int(settings.request_timeout_s),
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket that other ingress replicas of this machine may share."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind((host, port))
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
