@@ -80,9 +80,7 @@ class ServePipeline:
         finally:
             discard(decoded.picture.pixels)
         encoded = receive(masked.data).tobytes()
-        return Anonymised(
-            analysed, Masked(encoded, masked.regions_masked, masked.mask_ms, masked.encode_ms)
-        )
+        return Anonymised(analysed, Masked(encoded, masked.regions_masked, masked.mask_ms, masked.encode_ms))
 
     async def _decode(self, data: bytes, keep_picture: bool, deadline: Deadline) -> DecodedParcel:
         upload = self._outbox.send(np.frombuffer(data, np.uint8), inline=self._inline)

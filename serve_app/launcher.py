@@ -21,7 +21,7 @@ from rich.console import Console
 
 from deployments.transport import sweep
 from models.errors import ModelError
-from models.scrfd import resolve_model
+from models.resolve import resolve_model
 from serve_app.settings import Settings
 
 DEFAULT_CONFIG: Final = Path(__file__).parents[1] / "configs" / "local.yaml"
@@ -89,7 +89,9 @@ def read_config(path: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         raise StartError(f"cannot read the Ray config {path}: {error}") from error
     if not isinstance(config, dict) or not isinstance(config.get("applications"), list):
-        raise StartError(f"{path} is no Ray Serve config: it has no list `applications`; see {DEFAULT_CONFIG}")
+        raise StartError(
+            f"{path} is no Ray Serve config: it has no list `applications`; see {DEFAULT_CONFIG}"
+        )
     return config
 
 

@@ -38,14 +38,11 @@ def decode(data: bytes | memoryview, *, max_pixels: int, keep_picture: bool) -> 
     if not encoded:
         raise ImageDecodeError("the upload is empty")
     image_format = sniff(encoded)
-    try:
-        raster = _decode(encoded, image_format, max_pixels, keep_picture=keep_picture)
-        decoded = perf_counter()
-        canvas = to_canvas(raster)
-        scaled = perf_counter()
-        picture = _to_picture(raster) if keep_picture else None
-    except MemoryError as error:
-        raise ImageDecodeError(f"the {image_format} needs more memory than there is") from error
+    raster = _decode(encoded, image_format, max_pixels, keep_picture=keep_picture)
+    decoded = perf_counter()
+    canvas = to_canvas(raster)
+    scaled = perf_counter()
+    picture = _to_picture(raster) if keep_picture else None
     return Decoded(
         info=ImageInfo(
             format=image_format,
@@ -94,9 +91,5 @@ def _without_hidden(pixels: UInt8Array) -> UInt8Array:
     """
     if pixels.shape[2] == 3:
         return pixels
-    hidden = pixels[:, :, 3] == 0
-    if not hidden.any():
-        return pixels
-    cleaned = pixels.copy()
-    cleaned[hidden] = 0
-    return cleaned
+    alpha = cv2.extractChannel(pixels, 3)
+    return pixels if cv2.minMaxLoc(alpha)[0] > 0 else cv2.copyTo(pixels, alpha)  # type: ignore[return-value]

@@ -7,7 +7,7 @@ import simplejpeg
 from deployments.decoding.exif import read_orientation
 from deployments.decoding.header import check_size
 from deployments.decoding.icc import colour_space, rgb_profile, sound_profile
-from deployments.decoding.jpeg_header import JpegHeader, read_jpeg_header
+from deployments.decoding.jpeg_header import JpegHeader, check_scans, read_jpeg_header
 from deployments.decoding.letterbox import fit
 from deployments.decoding.raster import Raster
 from deployments.decoding.vips import decode_vips
@@ -20,6 +20,7 @@ _HARMLESS: Final = (
     "Invalid SOS parameters for sequential JPEG",
     "Inconsistent progression sequence",
     "Could not determine subsampling",
+    "bad ICC marker",
 )
 """libjpeg-turbo's words for oddities that every viewer shows and libvips reads.
 
@@ -33,8 +34,7 @@ def decode_jpeg(data: bytes, max_pixels: int, *, keep_picture: bool) -> Raster:
     Args:
         data: The whole file.
         max_pixels: Width x height that is accepted.
-        keep_picture: False decodes at a fraction of the size (in the DCT, by eighths) which still covers
-            the detector input.
+        keep_picture: False decodes at half the size where that still covers the detector input.
 
     Raises:
         ImageTooLargeError: More than `max_pixels`, judged from the header.
@@ -42,6 +42,7 @@ def decode_jpeg(data: bytes, max_pixels: int, *, keep_picture: bool) -> Raster:
     """
     header = read_jpeg_header(data)
     check_size(header.width, header.height, max_pixels)
+    check_scans(data, header)
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data, strict=False)
     except KeyError:  # sampling factors that TurboJPEG has no name for
@@ -52,7 +53,7 @@ def decode_jpeg(data: bytes, max_pixels: int, *, keep_picture: bool) -> Raster:
         raise ImageDecodeError("the jpeg contradicts itself about its size")
     if space in {"CMYK", "YCCK"} or (space == "Gray" and _has_grey_profile(header)):
         return decode_vips(data, "jpeg", max_pixels)
-    min_width, min_height, _ = (0, 0, 1) if keep_picture else fit(width, height)
+    min_width, min_height = (width, height) if keep_picture else _reduced_size(width, height)
     try:
         pixels = simplejpeg.decode_jpeg(data, min_width=min_width, min_height=min_height)
     except ValueError as error:
@@ -64,6 +65,19 @@ def decode_jpeg(data: bytes, max_pixels: int, *, keep_picture: bool) -> Raster:
         orientation=read_orientation(header.exif),
         icc_profile=None if space == "Gray" else rgb_profile(header.icc_profile),
     )
+
+
+def _reduced_size(width: int, height: int) -> tuple[int, int]:
+    """Size to decode at for the detector alone: half, or whole where half would not cover the canvas.
+
+    Halving in the DCT has SIMD code: a 1080p file takes 3.6 ms instead of 4.7. Eighths have none: 3/8 takes
+    4.3 and 5/8 takes 7.2. A quarter saves another tenth on 4K and 12 MP, but drifts from the bilinear
+    scaling of the whole picture: faces of 10 canvas pixels then change their score by 0.1.
+    """
+    half_width, half_height = (width + 1) // 2, (height + 1) // 2
+    canvas_width, canvas_height, _ = fit(width, height)
+    covers = half_width >= canvas_width and half_height >= canvas_height
+    return (half_width, half_height) if covers else (width, height)
 
 
 def _second_opinion(data: bytes, max_pixels: int, complaint: ValueError) -> Raster:

@@ -8,7 +8,10 @@ from deployments.decoding.exif import EXIF_PREFIX
 from deployments.errors import ImageDecodeError
 
 _MAX_SCANS: Final = 100
-"""Encoders write about ten. Each scan costs a pass over the picture, whatever its size in bytes."""
+"""Encoders write about ten."""
+
+_MAX_SCANNED_PIXELS: Final = 1_500_000_000
+"""Each scan costs a pass over the picture, however few its bytes: this many take about a second."""
 
 _MAX_SEGMENTS: Final = 10_000
 """A 20 MiB upload filled with full EXIF or XMP segments has 320."""
@@ -33,14 +36,15 @@ class JpegHeader:
     height: int
     exif: bytes  # of the first EXIF segment, empty without one
     icc_profile: bytes | None  # put together again, not yet judged
+    has_more_scans: bool  # progressive, or components in scans of their own
+    scan_start: int  # position of the first entropy-coded byte
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
-    """Walk the segments up to the first scan, and count the scans after it.
+    """Walk the segments up to the first scan.
 
     Raises:
-        ImageDecodeError: No frame, a segment out of bounds, or more scans or segments than any real
-            picture has.
+        ImageDecodeError: No frame, a segment out of bounds, or more segments than any real picture has.
     """
     frame: bytes = b""
     is_progressive = False
@@ -67,14 +71,38 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         raise ImageDecodeError(f"the jpeg has more than {_MAX_SEGMENTS} segments")
     if len(frame) < 6:
         raise ImageDecodeError("the jpeg has no frame header before its picture")
-    if is_progressive or segment[:1] != frame[5:6]:  # fewer components in the scan than in the frame
-        _check_scans(data, position)
     return JpegHeader(
         width=int.from_bytes(frame[3:5], "big"),
         height=int.from_bytes(frame[1:3], "big"),
         exif=exif,
         icc_profile=_join_icc(icc_chunks),
+        has_more_scans=is_progressive or segment[:1] != frame[5:6],  # not all components in this scan
+        scan_start=position,
     )
+
+
+def check_scans(data: bytes, header: JpegHeader) -> None:
+    """Refuse files that repeat their scans to keep a decoder busy.
+
+    Raises:
+        ImageDecodeError: More scans than any real picture of this size has.
+    """
+    if not header.has_more_scans:
+        return
+    limit = min(_MAX_SCANS, _MAX_SCANNED_PIXELS // (header.width * header.height))
+    scans = 1
+    position = header.scan_start
+    for _ in range(_MAX_SEGMENTS):
+        marker, position = _next(data, position, _MARKER_IN_SCAN)
+        if marker == _EOI:
+            return
+        if marker in _ALONE:
+            continue
+        scans += marker == _SOS
+        if scans > limit:
+            raise ImageDecodeError(f"the jpeg has more than {limit} scans")
+        position += 2 + len(_segment(data, position))
+    raise ImageDecodeError(f"the jpeg has more than {_MAX_SEGMENTS} segments")
 
 
 def _next(data: bytes, position: int, pattern: re.Pattern[bytes]) -> tuple[int, int]:
@@ -91,27 +119,6 @@ def _segment(data: bytes, position: int) -> bytes:
     if length < 2 or position + length > len(data):
         raise ImageDecodeError("the jpeg is truncated or corrupt: a segment ends outside the file")
     return data[position + 2 : position + length]
-
-
-def _check_scans(data: bytes, position: int) -> None:
-    """Refuse files that repeat their scans to keep a decoder busy.
-
-    Args:
-        data: The whole file.
-        position: After the header of the first scan.
-    """
-    scans = 1
-    for _ in range(_MAX_SEGMENTS):
-        marker, position = _next(data, position, _MARKER_IN_SCAN)
-        if marker == _EOI:
-            return
-        if marker in _ALONE:
-            continue
-        scans += marker == _SOS
-        if scans > _MAX_SCANS:
-            raise ImageDecodeError(f"the jpeg has more than {_MAX_SCANS} scans")
-        position += 2 + len(_segment(data, position))
-    raise ImageDecodeError(f"the jpeg has more than {_MAX_SEGMENTS} segments")
 
 
 def _join_icc(chunks: list[bytes]) -> bytes | None:

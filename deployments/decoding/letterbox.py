@@ -1,8 +1,14 @@
 """Scaling a picture to the detector input: aspect kept, top left, the padding left to the detector."""
 
+from typing import Final
+
 import cv2
+import numpy as np
 
 from models.types import INPUT_SIZE, UInt8Array
+
+_STRIP_PIXELS: Final = 1 << 18
+"""Flattening works in strips that fit the cache: half a gigabyte less memory for 50 MP."""
 
 
 def fit(width: int, height: int) -> tuple[int, int, float]:
@@ -43,9 +49,14 @@ def flatten(pixels: UInt8Array) -> UInt8Array:
     Returns:
         (h, w, 3) RGB: colour x alpha + 255 x (1 - alpha), within one grey level.
     """
-    colours = cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB)
-    alpha = cv2.extractChannel(pixels, 3)
-    if cv2.minMaxLoc(alpha)[0] == 255:
-        return colours  # type: ignore[return-value]
-    alphas = cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB)
-    return cv2.add(cv2.multiply(colours, alphas, scale=1 / 255), cv2.bitwise_not(alphas))  # type: ignore[return-value]
+    if cv2.minMaxLoc(cv2.extractChannel(pixels, 3))[0] == 255:
+        return cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB)  # type: ignore[return-value]
+    height, width = pixels.shape[:2]
+    flat = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        strip = pixels[top : top + rows]
+        alphas = cv2.cvtColor(cv2.extractChannel(strip, 3), cv2.COLOR_GRAY2RGB)
+        shares = cv2.multiply(cv2.cvtColor(strip, cv2.COLOR_RGBA2RGB), alphas, scale=1 / 255)
+        cv2.add(shares, cv2.bitwise_not(alphas), dst=flat[top : top + rows])
+    return flat

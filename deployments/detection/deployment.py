@@ -53,9 +53,7 @@ class Detector:
         taken = await self._receiver.run(canvas.unpack)
         if isinstance(taken, FaceError):
             return taken
-        answer: Inferred | FaceError = await self._infer_batch(
-            BatchItem(taken, params, deadline, arrived_s)
-        )
+        answer: Inferred | FaceError = await self._infer_batch(BatchItem(taken, params, deadline, arrived_s))
         return answer
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0)

@@ -1,0 +1,88 @@
+"""Pixels and their ICC profile to an encoded picture that carries nothing else."""
+
+from typing import Any, Final
+
+import numpy as np
+import pyvips
+import simplejpeg
+
+from deployments.errors import UnencodableError
+from deployments.types import OutputFormat
+from models.types import UInt8Array
+
+MAX_SIDE: Final[dict[OutputFormat, int]] = {"jpeg": 65500, "webp": 16383, "png": 2**31 - 1}
+"""Longest side each format can hold, in pixels (libjpeg's JPEG_MAX_DIMENSION; the VP8 header)."""
+
+PNG_COMPRESSION: Final = 1
+WEBP_EFFORT: Final = 0
+ICC_CHUNK: Final = 65519
+"""Bytes of a profile in one APP2 segment: 65535 - 2 of length - 14 of header (ICC.1, annex B.4)."""
+
+
+def encode(pixels: UInt8Array, icc_profile: bytes | None, image_format: OutputFormat, quality: int) -> bytes:
+    """Encode (H, W, 3) RGB or (H, W, 4) RGBA.
+
+    Args:
+        pixels: C-contiguous. Transparency is flattened on white for jpeg, kept for png and webp.
+        icc_profile: An RGB profile, or None for sRGB.
+        image_format: What to write.
+        quality: 1-100 for jpeg and webp; png is lossless.
+
+    Raises:
+        UnencodableError: The format cannot hold a picture of this size.
+    """
+    height, width = pixels.shape[:2]
+    if max(height, width) > MAX_SIDE[image_format]:
+        raise UnencodableError(
+            f"{image_format} holds at most {MAX_SIDE[image_format]} pixels on a side, the picture is "
+            f"{width}x{height}; ask for format=png"
+        )
+    if image_format == "jpeg":
+        return _jpeg(flattened(pixels), icc_profile, quality)
+    return _with_vips(pixels, icc_profile, image_format, quality)
+
+
+def flattened(pixels: UInt8Array) -> UInt8Array:
+    """RGB over white: (H, W, 3), the input itself when it has no alpha."""
+    if pixels.shape[2] == 3:
+        return pixels
+    alpha = pixels[..., 3:].astype(np.uint16)
+    over_white = pixels[..., :3] * alpha + 255 * (255 - alpha)
+    return ((over_white + 127) // 255).astype(np.uint8)
+
+
+def _jpeg(pixels: UInt8Array, icc_profile: bytes | None, quality: int) -> bytes:
+    data: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(pixels), quality=quality, colorspace="RGB", colorsubsampling="420"
+    )
+    if not icc_profile:
+        return data
+    chunks = [icc_profile[i : i + ICC_CHUNK] for i in range(0, len(icc_profile), ICC_CHUNK)]
+    segments = b"".join(
+        b"\xff\xe2"
+        + (len(chunk) + 16).to_bytes(2, "big")
+        + b"ICC_PROFILE\0"
+        + bytes((number, len(chunks)))
+        + chunk
+        for number, chunk in enumerate(chunks, 1)
+    )
+    # After SOI and the JFIF segment, which must come first.
+    at = 4 + int.from_bytes(data[4:6], "big") if data[2:4] == b"\xff\xe0" else 2
+    return data[:at] + segments + data[at:]
+
+
+def _with_vips(
+    pixels: UInt8Array, icc_profile: bytes | None, image_format: OutputFormat, quality: int
+) -> bytes:
+    height, width, bands = pixels.shape
+    contiguous = np.ascontiguousarray(pixels)
+    image: Any = pyvips.Image.new_from_memory(contiguous.data, width, height, bands, "uchar")
+    image = image.copy(interpretation="srgb")
+    if icc_profile:
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc_profile)
+    keep = "icc" if icc_profile else "none"
+    if image_format == "png":
+        data: bytes = image.pngsave_buffer(compression=PNG_COMPRESSION, filter="sub", keep=keep)
+    else:
+        data = image.webpsave_buffer(Q=quality, effort=WEBP_EFFORT, keep=keep)
+    return data

@@ -1,0 +1,86 @@
+"""Which weights to serve: the ones that were named, or the most accurate that can be had."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import ModelError, ModelUnavailableError
+from models.fetch import Progress, fetch_weights, find_weights, sha256_of
+from models.manifest import MODELS, ModelSpec
+
+logger = logging.getLogger("face_api.models")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where weights may come from."""
+
+    setting: str | None  # a name of the manifest, a path of an .onnx file, or None for the best at hand
+    folders: tuple[Path, ...]  # looked through in order
+    download_dir: Path
+    mirror: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """Weights on this machine, checked."""
+
+    name: str
+    path: Path
+    digest: str  # sha256
+    licence: str
+    notes: tuple[str, ...] = ()  # what the operator should know, loudly
+
+    @property
+    def setting(self) -> str:
+        """The value of FACE_API_MODEL that names these weights again."""
+        return self.name if self.name in MODELS else str(self.path)
+
+
+def resolve_model(source: ModelSource, progress: Progress | None = None) -> ResolvedModel:
+    """Find or fetch the weights.
+
+    Raises:
+        ModelError: The named model is unknown or cannot be had; or, with none named, no model can be had.
+    """
+    if source.setting is None:
+        return _best(source, progress)
+    if source.setting.endswith(".onnx"):
+        return _unverified(Path(source.setting))
+    if source.setting not in MODELS:
+        raise ModelUnavailableError(
+            f"FACE_API_MODEL={source.setting} is unknown; choose {', '.join(MODELS)}, or name an .onnx file"
+        )
+    return _named(MODELS[source.setting], source, progress)
+
+
+def _named(spec: ModelSpec, source: ModelSource, progress: Progress | None) -> ResolvedModel:
+    folders = (*source.folders, source.download_dir)
+    path = find_weights(spec, folders) or fetch_weights(spec, source.download_dir, source.mirror, progress)
+    return ResolvedModel(spec.name, path, sha256_of(path), spec.licence)
+
+
+def _best(source: ModelSource, progress: Progress | None) -> ResolvedModel:
+    """The most accurate model whose weights are at hand or can be fetched."""
+    reasons: list[str] = []
+    for spec in MODELS.values():
+        try:
+            found = _named(spec, source, progress)
+        except ModelError as error:
+            reasons.append(str(error))
+            continue
+        if not reasons:
+            return found
+        note = (
+            f"serving {spec.name}, not the most accurate model: {reasons[0]}. "
+            f"Set FACE_API_MODEL={spec.name} to choose it on purpose."
+        )
+        return ResolvedModel(found.name, found.path, found.digest, found.licence, (note,))
+    raise ModelUnavailableError(f"no weights can be had: {reasons[0]}")
+
+
+def _unverified(path: Path) -> ResolvedModel:
+    if not path.is_file():
+        raise ModelUnavailableError(f"FACE_API_MODEL={path} is not a file")
+    note = f"{path.name} is not a published model: its accuracy and its licence are yours to know"
+    return ResolvedModel(path.stem, path.resolve(), sha256_of(path), "unknown licence", (note,))

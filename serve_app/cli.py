@@ -1,0 +1,46 @@
+"""`face-api`: run the service, manage model weights, or work on files without a server."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from models.errors import FaceError
+from serve_app.launcher import DEFAULT_CONFIG, StartError
+from serve_app.models_cli import models_app
+from serve_app.oneshot import detect_files, mask_files
+from serve_app.settings import SettingsError, load_settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(models_app, name="models")
+app.command("detect")(detect_files)
+app.command("mask")(mask_files)
+
+
+@app.command()
+def serve(
+    config: Annotated[
+        Path, typer.Option(help="Ray Serve config: replicas, GPUs, batch sizes.", dir_okay=False, exists=True)
+    ] = DEFAULT_CONFIG,
+) -> None:
+    """Run the service on this machine until Ctrl-C. PORT and FACE_API_* variables configure it."""
+    from serve_app import launcher  # noqa: PLC0415 - patched in tests
+
+    launcher.serve(load_settings(), config, Console(stderr=True))
+
+
+def main() -> None:
+    """Entry point: a sentence and exit code 1 for what the person at the terminal can mend."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        app()
+    except (FaceError, SettingsError, StartError) as error:
+        Console(stderr=True).print(f"[bold red]error[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""`face-api detect` and `face-api mask`: the stages on files, in this process, without a server."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from deployments.pipeline import LocalPipeline
+from deployments.types import MaskMethod, MaskParams, OutputFormat
+from models.errors import FaceError
+from models.resolve import resolve_model
+from models.scrfd import Scrfd
+from models.types import DetectParams
+from serve_app.schemas.detect import detection_list
+from serve_app.settings import Settings, load_settings
+
+TIMEOUT_S = 300.0
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".avif"})
+
+Files = Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", exists=True)]
+Confidence = Annotated[float, typer.Option(min=0.01, max=1.0)]
+
+
+def detect_files(
+    files: Files,
+    confidence: Confidence = 0.5,
+    nms_threshold: Confidence = 0.4,
+    max_faces: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Find faces: one JSON line for each picture on standard output. Exit code 1 if one failed."""
+    params = DetectParams(confidence, nms_threshold, max_faces)
+    pipeline = _pipeline(load_settings())
+
+    async def detect(path: Path) -> None:
+        analysed = await pipeline.detect(path.read_bytes(), params, TIMEOUT_S)
+        info, found = analysed.info, detection_list(analysed.inferred.detections, analysed.info)
+        typer.echo(
+            json.dumps({"file": str(path), "width": info.width, "height": info.height, "detections": found})
+        )
+
+    _for_each(list(pictures(files)), detect)
+
+
+def mask_files(
+    files: Files,
+    output: Annotated[Path, typer.Option("-o", "--output", help="A file for one picture, else a folder.")],
+    confidence: Confidence = 0.5,
+    nms_threshold: Confidence = 0.4,
+    max_faces: Annotated[int, typer.Option(min=0)] = 0,
+    method: MaskMethod = "gaussian",
+    strength: Annotated[int, typer.Option(min=1, max=999)] = 199,
+    padding: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.15,
+    image_format: Annotated[OutputFormat, typer.Option("--format")] = "jpeg",
+    quality: Annotated[int, typer.Option(min=1, max=100)] = 95,
+) -> None:
+    """Hide faces: writes one picture for each input. Exit code 1 if one failed."""
+    params = DetectParams(confidence, nms_threshold, max_faces)
+    masking = MaskParams(method, strength, padding, image_format, quality)
+    found = list(pictures(files))
+    targets = targets_of(found, files, output, image_format)
+    pipeline = _pipeline(load_settings())
+
+    async def mask(path: Path) -> None:
+        result = await pipeline.mask(path.read_bytes(), params, masking, TIMEOUT_S)
+        target = targets[path]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(result.masked.data)
+
+    _for_each(found, mask)
+
+
+def pictures(paths: Iterable[Path]) -> Iterable[Path]:
+    """The files among `paths`, and the pictures (by suffix) in the folders among them, sorted."""
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        else:
+            yield path
+
+
+def targets_of(found: list[Path], given: list[Path], output: Path, image_format: str) -> dict[Path, Path]:
+    """Where each masked picture goes; never over an input, and no two to one file.
+
+    Raises:
+        typer.BadParameter: Two inputs would be written to the same file, or over an input.
+    """
+    suffix = ".jpg" if image_format == "jpeg" else f".{image_format}"
+    if len(found) == 1 and not given[0].is_dir() and not output.is_dir() and output.suffix:
+        targets = {found[0]: output}
+    else:
+        roots = {p: root for root in given if root.is_dir() for p in found if p.is_relative_to(root)}
+        targets = {
+            p: output / (p.relative_to(roots[p]) if p in roots else Path(p.name)).with_suffix(suffix)
+            for p in found
+        }
+    if len(set(targets.values())) < len(targets):
+        raise typer.BadParameter("two pictures would be written to the same file; mask them one by one")
+    if {p.resolve() for p in targets.values()} & {p.resolve() for p in found}:
+        raise typer.BadParameter("a result would overwrite its original; choose another --output")
+    return targets
+
+
+def _pipeline(settings: Settings) -> LocalPipeline:
+    resolved = resolve_model(settings.model_source())
+    for note in resolved.notes:
+        Console(stderr=True).print(f"[bold yellow]{note}[/]")
+    return LocalPipeline(Scrfd.load(settings.scrfd_options()), settings.max_image_pixels)
+
+
+def _for_each(paths: list[Path], work: Callable[[Path], Awaitable[None]]) -> None:
+    """Run `work` on each picture with a progress bar; one bad file does not stop the others."""
+    console = Console(stderr=True)
+    failed = 0
+
+    async def run() -> None:
+        nonlocal failed
+        for path in track(paths, "pictures", console=console, transient=True, disable=len(paths) < 2):
+            try:
+                await work(path)
+            except (FaceError, OSError) as error:
+                failed += 1
+                console.print(f"[red]{path}[/]: {error}", highlight=False, soft_wrap=True)
+
+    if not paths:
+        raise typer.BadParameter("no pictures there")
+    asyncio.run(run())
+    if failed:
+        raise typer.Exit(1)
