@@ -154,7 +154,7 @@ def _analysed(decoded: Decoded | DecodedParcel, inferred: Inferred) -> Analysed:
     )
 
 
-async def _answer(response: Any, deadline: Deadline) -> Any:
+async def _answer(response: Any, deadline: Deadline) -> Any:  # noqa: ANN401 - handles are not typed
     """Wait for a stage's answer; errors it returned as values are raised here.
 
     Whoever stops waiting, because of the deadline or a client that left, cancels the work.

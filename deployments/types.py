@@ -66,6 +66,7 @@ class Inferred:
     """Result of the Detector for one request of a batch."""
 
     detections: Detections
+    model: str  # name of the model that answered
     queue_ms: float  # waiting for a batch and for the session
     blob_ms: float  # stacking the batch
     inference_ms: float  # of the whole batch: what this request waited for

@@ -13,10 +13,13 @@ from typing import Any
 import uvicorn
 from ray import serve
 from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
 
 from deployments.pipeline import ServePipeline
 from deployments.transport import Outbox
+from serve_app import logs
 from serve_app.app import create_app
+from serve_app.http_protocol import EnvelopeProtocol
 from serve_app.settings import Settings
 
 BACKLOG = 2048
@@ -36,6 +39,7 @@ class Ingress:
         session: str,
         max_age_s: float,
     ) -> None:
+        logs.configure()
         pipeline = ServePipeline(decoder, detector, masker, Outbox(session, max_age_s))
         app = create_app(settings, pipeline)
         self._server = uvicorn.Server(server_config(app, settings))
@@ -58,10 +62,11 @@ class Ingress:
             await self._serving
 
 
-def server_config(app: Any, settings: Settings) -> uvicorn.Config:
+def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """How uvicorn runs: no banner, no access log of its own, no trust in forwarded headers."""
     return uvicorn.Config(
         app,
+        http=EnvelopeProtocol,
         access_log=False,
         log_level="warning",
         server_header=False,

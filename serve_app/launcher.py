@@ -156,7 +156,7 @@ def _wait_until_ready(settings: Settings, stop: threading.Event) -> None:
         raise StartError(f"the service was not ready after {READY_TIMEOUT_S:.0f} s; see the log lines above")
 
 
-def _reason(application: Any) -> str:
+def _reason(application: Any) -> str:  # noqa: ANN401 - Ray's type is private
     """The last line of the error that kept a stage from starting, without its traceback."""
     messages = [application.message, *(d.message for d in application.deployments.values())]
     lines = [line.strip() for message in messages for line in message.splitlines() if "Error: " in line]

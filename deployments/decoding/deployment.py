@@ -29,7 +29,7 @@ class Decoder:
         """Decode one upload; `inline` asks for an answer without shared memory."""
 
         def work() -> DecodedParcel:
-            data = memoryview(receive(upload)).cast("B")
+            data = receive(upload).tobytes()
             decoded = decode(data, max_pixels=self._max_pixels, keep_picture=keep_picture)
             return DecodedParcel.pack(decoded, self._outbox, inline=inline)
 

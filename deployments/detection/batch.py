@@ -46,6 +46,7 @@ def infer_batch(scrfd: Scrfd, items: Sequence[BatchItem]) -> list[Inferred | Fac
             try:
                 answers[index] = Inferred(
                     scrfd.postprocess(raw, row, item.canvas, item.params),
+                    model=scrfd.name,
                     queue_ms=(started - item.arrived_s) * 1e3,
                     blob_ms=(stacked - started) * 1e3,
                     inference_ms=(inferred - stacked) * 1e3,

@@ -1,0 +1,101 @@
+"""One upload from its first byte to its result: admitted or refused, timed, dropped when nobody waits."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from starlette.requests import Request
+from starlette.types import Receive
+
+from deployments.deadline import Deadline
+from deployments.errors import DeadlineExceededError, OverloadedError
+from serve_app.body import BodyStream, ClientDisconnectedError, read_upload
+from serve_app.settings import Settings
+
+T = TypeVar("T")
+DRAIN_BYTES = 64 * 2**20
+DRAIN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timed(Generic[T]):
+    """A result and how long it took from the last body byte on."""
+
+    value: T
+    total_ms: float
+
+
+class Admission:
+    """Bounds the uploads one ingress replica works on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._in_flight = 0
+
+    async def run(self, request: Request, work: Callable[[bytes, float], Awaitable[T]]) -> Timed[T]:
+        """Read the upload and give it to `work`, with the seconds left of the deadline.
+
+        Raises:
+            OverloadedError: Too many are in flight; the body was not read.
+            DeadlineExceededError: The deadline passed.
+            ClientDisconnectedError: The client left; the work was cancelled.
+        """
+        deadline = Deadline.after(self._settings.request_timeout_s)
+        body = BodyStream(request.receive)
+        try:
+            with self._slot():
+                async with asyncio.timeout(deadline.left_s):
+                    data = await read_upload(body, request.headers, self._settings.max_upload_bytes)
+                    started = time.perf_counter()
+                    value = await _unless_disconnected(request.receive, work(data, deadline.left_s))
+                    return Timed(value, (time.perf_counter() - started) * 1e3)
+        except TimeoutError as error:
+            raise DeadlineExceededError(
+                f"no result within {self._settings.request_timeout_s:g} s, the most a request may take"
+            ) from error
+        finally:
+            await _drain(body)
+
+    @contextlib.contextmanager
+    def _slot(self) -> Iterator[None]:
+        if self._in_flight >= self._settings.max_in_flight:
+            raise OverloadedError("the service is at its limit; try again shortly")
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+
+async def _unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
+    """The result of `work`; cancelled as soon as the client is gone."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnectedError("the client left")
+        return task.result()
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _drain(body: BodyStream) -> None:
+    """Read on for a moment after a refusal: a client that is still sending would not see the answer."""
+    size = 0
+    with contextlib.suppress(TimeoutError, ClientDisconnectedError):
+        async with asyncio.timeout(DRAIN_S):
+            while not body.ended and size < DRAIN_BYTES:
+                size += len(await body.next())

@@ -1,0 +1,136 @@
+"""The picture in a request body: multipart or raw, bounded while it is read, never in a temporary file."""
+
+from typing import Final
+
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from starlette.datastructures import Headers
+from starlette.types import Receive
+
+from models.errors import FaceError
+
+PART: Final = "image"
+ENVELOPE_BYTES: Final = 64 * 1024
+"""What multipart may add to the picture: boundaries, headers, small other parts."""
+MAX_PARTS: Final = 16
+ACCEPTED: Final = "send multipart/form-data with the file part `image`, or the picture as an image/* body"
+
+
+class BodyTooLargeError(FaceError):
+    """The body is over the limit."""
+
+
+class EmptyUploadError(FaceError):
+    """There is no byte of a picture."""
+
+
+class UnsupportedBodyError(FaceError):
+    """The body's type or encoding is not one we read."""
+
+
+class MalformedBodyError(FaceError):
+    """The multipart body is broken, or has no part `image`."""
+
+
+class ClientDisconnectedError(FaceError):
+    """The client left before its answer was ready."""
+
+
+async def read_upload(body: BodyStream, headers: Headers, max_bytes: int) -> bytes:
+    """The encoded picture of a request.
+
+    Args:
+        body: Of the request.
+        headers: Of the request.
+        max_bytes: Of the picture; a multipart envelope may add ENVELOPE_BYTES.
+
+    Raises:
+        BodyTooLargeError, EmptyUploadError, UnsupportedBodyError, MalformedBodyError,
+        ClientDisconnectedError: See each.
+    """
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedBodyError("a Content-Encoding is not accepted; send the picture as it is")
+    content_type, options = parse_options_header(headers.get("content-type", ""))
+    is_multipart = content_type == "multipart/form-data"
+    if not (is_multipart or content_type.startswith("image/") or content_type == "application/octet-stream"):
+        raise UnsupportedBodyError(f"Content-Type {content_type or '(none)'!r} is not accepted; {ACCEPTED}")
+    limit = max_bytes + (ENVELOPE_BYTES if is_multipart else 0)
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(max_bytes)
+    if is_multipart:
+        data = await _read_multipart(body, options.get("boundary", ""), max_bytes)
+    else:
+        data = await _read_raw(body, max_bytes)
+    if not data:
+        raise EmptyUploadError("the upload is empty; " + ACCEPTED)
+    return data
+
+
+class BodyStream:
+    """The pieces of a request body, and whether they have ended."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.ended = False
+
+    async def next(self) -> bytes:
+        """The next piece; raises ClientDisconnectedError when the client is gone."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.ended = True
+            raise ClientDisconnectedError("the client left")
+        self.ended = not message.get("more_body", False)
+        chunk: bytes = message.get("body", b"")
+        return chunk
+
+
+async def _read_raw(body: BodyStream, max_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while not body.ended:
+        chunk = await body.next()
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _read_multipart(body: BodyStream, boundary: str, max_bytes: int) -> bytes:
+    try:
+        parser = PushMultipartParser(boundary, max_segment_count=MAX_PARTS, strict=True)
+        return await _parse(body, parser, max_bytes)
+    except MultipartError as error:
+        raise MalformedBodyError(f"the multipart body is broken ({error}); {ACCEPTED}") from error
+
+
+async def _parse(body: BodyStream, parser: PushMultipartParser, max_bytes: int) -> bytes:
+    parts: list[list[bytes]] = []  # every part called `image`
+    current: list[bytes] | None = None
+    picture_size = total = 0
+    while not body.ended:
+        chunk = await body.next()
+        total += len(chunk)
+        if total > max_bytes + ENVELOPE_BYTES:
+            raise _too_large(max_bytes)
+        if not chunk or parser.closed:
+            continue
+        for event in parser.parse(chunk):
+            if isinstance(event, MultipartSegment):
+                current = [] if event.name == PART else None
+                if current is not None:
+                    parts.append(current)
+            elif event and current is not None:
+                picture_size += len(event)
+                if picture_size > max_bytes:
+                    raise _too_large(max_bytes)
+                current.append(bytes(event))
+    parser.close()
+    if len(parts) != 1:
+        found = "is missing" if not parts else "was sent more than once"
+        raise MalformedBodyError(f"the part `{PART}` {found}; {ACCEPTED}")
+    return b"".join(parts[0])
+
+
+def _too_large(max_bytes: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"the upload is larger than {max_bytes} bytes, the most that is accepted")

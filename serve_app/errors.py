@@ -1,0 +1,110 @@
+"""Which error becomes which status, and the envelope every failing response wears."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from deployments.errors import (
+    DeadlineExceededError,
+    ImageDecodeError,
+    ImageTooLargeError,
+    OverloadedError,
+    UnencodableError,
+    UnsupportedFormatError,
+)
+from models.errors import FaceError, ModelError
+from serve_app.body import (
+    BodyTooLargeError,
+    ClientDisconnectedError,
+    EmptyUploadError,
+    MalformedBodyError,
+    UnsupportedBodyError,
+)
+
+STATUS_BY_ERROR: Final[dict[type[FaceError], int]] = {
+    EmptyUploadError: 400,
+    ImageDecodeError: 400,
+    BodyTooLargeError: 413,
+    ImageTooLargeError: 413,
+    UnsupportedBodyError: 415,
+    UnsupportedFormatError: 415,
+    MalformedBodyError: 422,
+    UnencodableError: 422,
+    ClientDisconnectedError: 499,  # nobody reads it; it is what the log says
+    OverloadedError: 503,
+    ModelError: 503,
+    DeadlineExceededError: 504,
+    FaceError: 500,
+}
+INTERNAL: Final = "internal error; the picture was not processed. Quote the X-Request-Id of this answer."
+RETRY_AFTER: Final = {"Retry-After": "1"}
+
+logger = logging.getLogger("face_api.errors")
+
+
+def status_of(error: FaceError) -> int:
+    """The status of an error or of its nearest ancestor in the table."""
+    return next(STATUS_BY_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_BY_ERROR)
+
+
+def error_response(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """The envelope `{"detail": "..."}`; 503 says when to come back."""
+    extra = {**(RETRY_AFTER if status == 503 else {}), **(headers or {})}
+    body = json.dumps({"detail": detail}, ensure_ascii=False).encode("utf-8", "replace")
+    return Response(body, status, extra, media_type="application/json")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every failure of the app with the envelope."""
+    app.add_exception_handler(FaceError, _face_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _face_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, FaceError)  # noqa: S101 - registered for it
+    status = status_of(error)
+    if status != 500 and not isinstance(error, ModelError):
+        return error_response(status, str(error))
+    logger.error(
+        json.dumps({"event": "stage failed", "request_id": _request_id(request), "error": str(error)})
+    )
+    return error_response(status, INTERNAL if status == 500 else "the model is not ready")
+
+
+async def _validation_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    problems = "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc'][1:])}: {problem['msg']}"
+        for problem in error.errors()
+    )
+    return error_response(422, problems)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail = "no such path; /docs lists what there is"
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        detail = f"{request.method} is not allowed here; use {allowed}"
+    return error_response(error.status_code, detail, error.headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    logger.error(
+        json.dumps({"event": "unexpected error", "request_id": _request_id(request)}), exc_info=error
+    )
+    return error_response(500, INTERNAL)
+
+
+def _request_id(request: Request) -> str:
+    return str(request.scope.get("state", {}).get("request_id", ""))
