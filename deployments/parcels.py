@@ -52,7 +52,9 @@ class DecodedParcel:
             CanvasParcel(
                 outbox.send(canvas.pixels, inline=inline), canvas.width, canvas.height, canvas.det_scale
             ),
-            picture and PictureParcel(outbox.send(picture.pixels, inline=inline), picture.icc_profile),
+            None
+            if picture is None
+            else PictureParcel(outbox.send(picture.pixels, inline=inline), picture.icc_profile),
             decoded.decode_ms,
             decoded.preprocess_ms,
         )

@@ -131,7 +131,7 @@ def _write(path: Path, array: UInt8Array) -> bool:
     except OSError:
         return False
     try:
-        left = memoryview(np.ascontiguousarray(array)).cast("B")
+        left = np.ascontiguousarray(array).data.cast("B")
         while left:
             left = left[os.write(fd, left) :]
     except OSError:

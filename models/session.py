@@ -63,6 +63,8 @@ def _open(path: Path, provider: Provider, threads: int) -> ort.InferenceSession:
     options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
+    # Idle threads sleep instead of spinning: the cores belong to decoding and masking as well.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if provider in {"auto", "cuda"}:
         reason = _why_not_cuda()
         if not reason:

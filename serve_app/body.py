@@ -35,6 +35,24 @@ class ClientDisconnectedError(FaceError):
     """The client left before its answer was ready."""
 
 
+class BodyStream:
+    """The pieces of a request body, and whether they have ended."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.ended = False
+
+    async def next(self) -> bytes:
+        """The next piece; raises ClientDisconnectedError when the client is gone."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.ended = True
+            raise ClientDisconnectedError("the client left")
+        self.ended = not message.get("more_body", False)
+        chunk: bytes = message.get("body", b"")
+        return chunk
+
+
 async def read_upload(body: BodyStream, headers: Headers, max_bytes: int) -> bytes:
     """The encoded picture of a request.
 
@@ -64,24 +82,6 @@ async def read_upload(body: BodyStream, headers: Headers, max_bytes: int) -> byt
     if not data:
         raise EmptyUploadError("the upload is empty; " + ACCEPTED)
     return data
-
-
-class BodyStream:
-    """The pieces of a request body, and whether they have ended."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self.ended = False
-
-    async def next(self) -> bytes:
-        """The next piece; raises ClientDisconnectedError when the client is gone."""
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            self.ended = True
-            raise ClientDisconnectedError("the client left")
-        self.ended = not message.get("more_body", False)
-        chunk: bytes = message.get("body", b"")
-        return chunk
 
 
 async def _read_raw(body: BodyStream, max_bytes: int) -> bytes:

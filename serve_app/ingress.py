@@ -29,7 +29,7 @@ BACKLOG = 2048
 class Ingress:
     """Listens on the public port and hands uploads to the pipeline."""
 
-    async def __init__(
+    async def __init__(  # type: ignore[misc] # Ray Serve awaits it
         self,
         settings: Settings,
         decoder: DeploymentHandle[Any],

@@ -28,7 +28,8 @@ DEFAULT_CONFIG: Final = Path(__file__).parents[1] / "configs" / "local.yaml"
 RAY_SWITCHES: Final = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",  # gRPC between replicas, no extra event loops
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",  # our ingress listens itself
-    "RAY_SERVE_LOG_TO_STDERR": "1",
+    "RAY_SERVE_LOG_TO_STDERR": "0",  # Ray's own chatter stays in its session folder; ours is on stderr
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the switch that makes Ray listen on 127.0.0.1 only
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),  # inline pictures of other hosts
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -41,7 +42,7 @@ RAY_SWITCHES: Final = {
     "MALLOC_TOP_PAD_": str(32 * 2**20),
 }
 READY_TIMEOUT_S: Final = 120.0
-STOP_TIMEOUT_S: Final = 8.0
+STOP_TIMEOUT_S: Final = 6.0
 
 
 class StartError(Exception):
@@ -130,7 +131,6 @@ def _deploy(config: dict[str, Any]) -> None:
         num_cpus=max(4, cores),  # placement units, not threads: replicas must never wait for a core
         include_dashboard=False,
         namespace="serve",
-        _node_ip_address="127.0.0.1",
         object_store_memory=100 * 2**20,  # pictures travel in shared memory of our own
         logging_level=logging.WARNING,
         log_to_driver=True,
@@ -189,7 +189,7 @@ def _shut_down() -> None:
 
     def end() -> None:
         with contextlib.suppress(Exception):
-            ray_serve.shutdown()
+            ray_serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
 
     ender = threading.Thread(target=end, daemon=True)

@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from ray.serve import Application
+from ray.serve import Application, Deployment
 
 from deployments.decoding.deployment import Decoder
 from deployments.detection.deployment import Detector
@@ -21,11 +21,18 @@ def build(args: dict[str, Any]) -> Application:
     session = str(args.pop("session", "")) or uuid.uuid4().hex[:8]
     settings = load_settings(**args)
     parcels: dict[str, Any] = {"session": session, "max_age_s": max(120.0, 4 * settings.request_timeout_s)}
-    application: Application = Ingress.bind(
+    ingress, decoder, detector, masker = (_deployment(c) for c in (Ingress, Decoder, Detector, Masker))
+    return ingress.bind(
         settings,
-        Decoder.bind(max_pixels=settings.max_image_pixels, **parcels),
-        Detector.bind(settings.scrfd_options()),
-        Masker.bind(**parcels),
+        decoder.bind(max_pixels=settings.max_image_pixels, **parcels),
+        detector.bind(settings.scrfd_options()),
+        masker.bind(**parcels),
         **parcels,
     )
-    return application
+
+
+def _deployment(decorated: object) -> Deployment:
+    """What `@serve.deployment` really returns; its type says it is the class."""
+    if not isinstance(decorated, Deployment):
+        raise TypeError(f"{decorated!r} is no Ray Serve deployment")
+    return decorated

@@ -4,13 +4,12 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import track
 
-from deployments.pipeline import LocalPipeline
 from deployments.types import MaskMethod, MaskParams, OutputFormat
 from models.errors import FaceError
 from models.resolve import resolve_model
@@ -18,6 +17,9 @@ from models.scrfd import Scrfd
 from models.types import DetectParams
 from serve_app.schemas.detect import detection_list
 from serve_app.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from deployments.pipeline import LocalPipeline
 
 TIMEOUT_S = 300.0
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".avif"})
@@ -105,7 +107,9 @@ def targets_of(found: list[Path], given: list[Path], output: Path, image_format:
     return targets
 
 
-def _pipeline(settings: Settings) -> LocalPipeline:
+def _pipeline(settings: Settings) -> "LocalPipeline":
+    from deployments.pipeline import LocalPipeline  # noqa: PLC0415 - imports ray, see launcher.py
+
     resolved = resolve_model(settings.model_source())
     for note in resolved.notes:
         Console(stderr=True).print(f"[bold yellow]{note}[/]")

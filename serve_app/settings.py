@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         return ScrfdOptions(self.model_source(), prepared, self.provider, self.threads)
 
 
-def load_settings(**given: Any) -> Settings:
+def load_settings(**given: Any) -> Settings:  # noqa: ANN401 - whatever a config says; checked here
     """Read the settings; `given` takes the place of variables.
 
     Raises:

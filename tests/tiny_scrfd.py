@@ -34,7 +34,7 @@ def score_of_red(red: int, other: int = 0) -> float:
 def red_block_picture(
     height: int, width: int, cells: dict[tuple[int, int], int], *, cell: int = CELL
 ) -> NDArray[np.uint8]:
-    """A black (height, width, 3) picture with a (level, 0, 0) square for each (column, row): level of `cells`."""
+    """A black (height, width, 3) picture with a square (level, 0, 0) for each (column, row) of `cells`."""
     picture = np.zeros((height, width, 3), np.uint8)
     for (column, row), level in cells.items():
         picture[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell, 0] = level

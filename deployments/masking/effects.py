@@ -30,7 +30,7 @@ def gaussian(crop: UInt8Array, kernel: int) -> UInt8Array:
     if factor < 2:
         return _blurred(crop, sigma, sigma, kernel)
     small_size = max(1, round(width / factor)), max(1, round(height / factor))
-    small = cv2.resize(crop, small_size, interpolation=cv2.INTER_AREA)
+    small = _as_image(cv2.resize(crop, small_size, interpolation=cv2.INTER_AREA), crop)
     small = _blurred(small, sigma * small_size[0] / width, sigma * small_size[1] / height)
     return _as_image(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), crop)
 

@@ -39,4 +39,5 @@ def scaled_strengths(boxes: Float32Array, strength: int) -> Int32Array:
     """Kernel or block size (N,) in pixels: grows with faces whose longer side is over REFERENCE_SIDE."""
     longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     factors = np.maximum(longer / REFERENCE_SIDE, 1.0)
-    return np.ceil(strength * factors).astype(np.int32)
+    strengths: Int32Array = np.ceil(strength * factors).astype(np.int32)
+    return strengths
