@@ -15,6 +15,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
+from deployments.loopback import keep_replica_local
 from deployments.pipeline import ServePipeline
 from deployments.transport import Outbox
 from serve_app import logs
@@ -39,6 +40,7 @@ class Ingress:
         session: str,
         max_age_s: float,
     ) -> None:
+        keep_replica_local()
         logs.configure()
         pipeline = ServePipeline(decoder, detector, masker, Outbox(session, max_age_s))
         app = create_app(settings, pipeline)

@@ -7,6 +7,7 @@ import numpy as np
 from ray import serve
 
 from deployments.deadline import Deadline
+from deployments.loopback import keep_replica_local
 from deployments.masking.mask import mask
 from deployments.parcels import MaskedParcel, PictureParcel
 from deployments.transport import Outbox
@@ -21,6 +22,7 @@ class Masker:
     """Hides faces and encodes the result; the only stage that makes pictures for clients."""
 
     def __init__(self, *, session: str, max_age_s: float, threads: int = 0) -> None:
+        keep_replica_local()
         cv2.setNumThreads(1)
         self._outbox = Outbox(session, max_age_s)
         self._worker = Worker(threads or min(4, os.cpu_count() or 1), "mask")

@@ -1,0 +1,28 @@
+"""Keeps the ports between replicas off the network when the Ray node itself is on 127.0.0.1 only.
+
+Ray binds its own servers to the node's address, but Ray Serve 2.60 opens each replica's gRPC port on all
+interfaces, and what arrives there is unpickled. There is no setting for it.
+"""
+
+import grpc
+import ray.util
+from ray.serve._private import replica
+
+LOOPBACK = "127.0.0.1"
+
+
+def keep_replica_local() -> None:
+    """Call it in a deployment's constructor: Ray Serve opens the port after that.
+
+    Raises:
+        AttributeError: This Ray opens its port in another way; the port would be public, so do not start.
+    """
+    original = replica.add_port_to_grpc_server
+    if ray.util.get_node_ip_address() != LOOPBACK:
+        return
+
+    def add_local_port(server: grpc.aio.Server, address: str) -> int:
+        port: int = original(server, address.replace("[::]:", f"{LOOPBACK}:"))
+        return port
+
+    replica.add_port_to_grpc_server = add_local_port

@@ -1,0 +1,96 @@
+"""One real service for these tests: `face-api serve` as a user starts it, on a free port."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import SHARED_DIR
+from tests.tiny_scrfd import write_tiny_scrfd
+
+PROJECT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Service:
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start(folder: Path, config: Path | None = None, **variables: str) -> Service:
+    port = free_port()
+    log = folder / "serve.log"
+    command = [sys.executable, "-m", "serve_app.cli", "serve"]
+    if config is not None:
+        command += ["--config", str(config)]
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("FACE_API_", "RAY_"))},
+        "PORT": str(port),
+        "FACE_API_DATA_DIR": str(folder / "var"),
+        **variables,
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=output, stderr=output)
+    service = Service(process, f"http://127.0.0.1:{port}", log)
+    deadline = time.monotonic() + 120
+    while b"Ctrl-C stops it" not in log.read_bytes():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"the service did not start:\n{log.read_text()}")
+        time.sleep(0.2)
+    return service
+
+
+def stop(service: Service) -> float:
+    """Ctrl-C; seconds until the process was gone."""
+    started = time.monotonic()
+    service.process.send_signal(signal.SIGINT)
+    service.process.wait(30)
+    return time.monotonic() - started
+
+
+def write_batching_config(folder: Path) -> Path:
+    """The local config, with batches of up to 8."""
+    text = (PROJECT / "configs" / "local.yaml").read_text()
+    text = text.replace("max_batch_size: 1 ", "max_batch_size: 8 ")
+    text = text.replace("batch_wait_timeout_s: 0.0", "batch_wait_timeout_s: 0.01")
+    assert "max_batch_size: 8" in text
+    path = folder / "batching.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Runs the real 500m weights where they are, else the tiny stand-in."""
+    folder = tmp_path_factory.mktemp("service")
+    weights = SHARED_DIR / "models"
+    if weights.is_dir():
+        variables = {"FACE_API_MODEL": "scrfd_500m", "FACE_API_MODEL_DIRS": str(weights)}
+    else:
+        variables = {"FACE_API_MODEL": str(write_tiny_scrfd(folder / "tiny.onnx"))}
+    running = start(folder, write_batching_config(folder), **variables)
+    yield running
+    stop(running)
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=60) as http:
+        yield http
