@@ -178,7 +178,7 @@ def test_only_the_api_listens_beyond_this_machine(service: Service) -> None:
         c.laddr.port
         for process in [psutil.Process(service.process.pid), *descendants(service)]
         for c in process.net_connections("tcp")
-        if c.status == psutil.CONN_LISTEN and c.laddr.ip not in {"127.0.0.1", "::1"}
+        if c.status == psutil.CONN_LISTEN and c.laddr.ip not in {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
     }
     assert public == {int(service.url.rsplit(":", 1)[1])}
 
@@ -190,10 +190,11 @@ def test_shared_memory_is_empty_when_nothing_is_in_flight(service: Service) -> N
 def test_ctrl_c_ends_everything_within_ten_seconds_and_kill_9_hinders_no_start(tmp_path: Path) -> None:
     model = str(write_tiny_scrfd(tmp_path / "tiny.onnx"))
     first = start(tmp_path, FACE_API_MODEL=model)
-    children = descendants(first)
+    replicas = [p for p in descendants(first) if "ServeReplica" in title(p)]
     first.process.kill()
     first.process.wait()
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(replicas, timeout=20)
+    assert len(replicas) == 4
     assert not alive
     second = start(tmp_path, FACE_API_MODEL=model, PORT=first.url.rsplit(":", 1)[1])
     children = descendants(second)
