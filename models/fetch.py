@@ -15,7 +15,6 @@ from models.errors import ModelDigestError, ModelUnavailableError
 from models.manifest import RELEASE_URL, ModelSpec
 
 TIMEOUT: Final = httpx.Timeout(30.0, connect=3.0)
-CHUNK_BYTES: Final = 2**20
 Progress = Callable[[int, int | None], None]
 """Called with the bytes had so far and the bytes in all, when the server says."""
 
@@ -123,7 +122,7 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
             if tag := response.headers.get("etag"):
                 tag_file.write_text(tag)
             with part.open("ab" if resumed else "wb") as file:
-                for chunk in response.iter_bytes(CHUNK_BYTES):
+                for chunk in response.iter_bytes():
                     file.write(chunk)
                     had += len(chunk)
                     if progress is not None:
