@@ -4,11 +4,10 @@ Ray binds its own servers to the node's address, but Ray Serve 2.60 opens each r
 interfaces, and what arrives there is unpickled. There is no setting for it.
 """
 
-import grpc
-import ray.util
-from ray.serve._private import replica
+from importlib import import_module
+from typing import Any, Final
 
-LOOPBACK = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
 
 
 def keep_replica_local() -> None:
@@ -17,11 +16,13 @@ def keep_replica_local() -> None:
     Raises:
         AttributeError: This Ray opens its port in another way; the port would be public, so do not start.
     """
+    replica: Any = import_module("ray.serve._private.replica")
+    ray_util: Any = import_module("ray.util")
     original = replica.add_port_to_grpc_server
-    if ray.util.get_node_ip_address() != LOOPBACK:
+    if ray_util.get_node_ip_address() != LOOPBACK:
         return
 
-    def add_local_port(server: grpc.aio.Server, address: str) -> int:
+    def add_local_port(server: object, address: str) -> int:
         port: int = original(server, address.replace("[::]:", f"{LOOPBACK}:"))
         return port
 

@@ -4,6 +4,7 @@ import time
 from functools import lru_cache
 from typing import Final
 
+import cv2
 import numpy as np
 
 from models.errors import InferenceError
@@ -11,8 +12,11 @@ from models.types import INPUT_SIZE, Canvas, Detections, DetectParams, Float32Ar
 
 STRIDES: Final = (8, 16, 32)
 ANCHORS_PER_CELL: Final = 2
-NMS_BLOCK: Final = 256
-"""Candidates compared at once in `nms`: bounds its memory and keeps most comparisons vectorised."""
+FEW_BOXES: Final = 500
+"""Up to so many, OpenCV's loop over all pairs is the quickest (0.4 ms)."""
+STRIP_HEIGHT: Final = 64
+MOST_PAIRS: Final = 4_000_000
+"""Bounds the memory of `nms`: about 200 MB."""
 
 
 def postprocess(
@@ -66,34 +70,69 @@ def postprocess(
 def nms(boxes: Float32Array, threshold: float) -> Int32Array:
     """Greedy non-maximum suppression: indices that stay, for boxes (N, 4) sorted by falling score.
 
-    A box goes when its IoU with a better one that stays is above `threshold`. Works through blocks: each is
-    first compared with all boxes kept so far, then within itself.
+    A box goes when its IoU with a better one that stays is above `threshold`. Few boxes are quickest in
+    OpenCV's loop; for many, only neighbours are compared: 5,000 boxes of 1,000 faces take 5 ms, not 28.
     """
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept = np.empty(0, np.int32)
-    for start in range(0, len(boxes), NMS_BLOCK):
-        block = np.arange(start, min(start + NMS_BLOCK, len(boxes)), dtype=np.int32)
-        for first in range(0, len(kept), 1024):
-            rivals = kept[first : first + 1024]
-            block = block[~(_iou(boxes, areas, block, rivals) > threshold).any(axis=1)]
-        over = np.triu(_iou(boxes, areas, block, block) > threshold, 1)
-        alive = np.ones(len(block), bool)
-        for row in np.flatnonzero(over.any(axis=1)):
-            if alive[row]:
-                alive &= ~over[row]
-        kept = np.concatenate([kept, block[alive]])
-    return kept
+    if threshold >= 1 or len(boxes) < 2:
+        return np.arange(len(boxes), dtype=np.int32)
+    pairs = _overlapping_pairs(boxes, threshold) if len(boxes) > FEW_BOXES else None
+    return _nms_loop(boxes, threshold) if pairs is None else _resolve(pairs, len(boxes))
 
 
-def _iou(boxes: Float32Array, areas: Float32Array, a: Int32Array, b: Int32Array) -> Float32Array:
-    """(len(a), len(b)) intersection over union; 0 for empty boxes."""
-    low = np.maximum(boxes[a, None, :2], boxes[None, b, :2])
-    high = np.minimum(boxes[a, None, 2:], boxes[None, b, 2:])
-    sides = np.maximum(high - low, 0)
-    shared = sides[..., 0] * sides[..., 1]
-    union = areas[a, None] + areas[None, b] - shared
-    iou: Float32Array = shared / np.maximum(union, np.float32(1e-9))
-    return iou
+def _nms_loop(boxes: Float32Array, threshold: float) -> Int32Array:
+    corners_and_sizes = boxes.astype(np.float64)
+    corners_and_sizes[:, 2:] -= corners_and_sizes[:, :2]
+    falling = np.arange(len(boxes), 0, -1, dtype=np.float32)  # the order is known: any falling scores do
+    kept = cv2.dnn.NMSBoxes(corners_and_sizes, falling, 0.0, threshold)  # type: ignore[arg-type]
+    return np.asarray(kept, np.int32).reshape(-1)
+
+
+def _overlapping_pairs(boxes: Float32Array, threshold: float) -> Int32Array | None:
+    """(2, P) indices, better first, of boxes with an IoU above the threshold; None for too many to list.
+
+    Works through horizontal strips: in each, boxes sorted by their left side are compared with those that
+    begin before they end.
+    """
+    found: list[Int32Array] = []
+    total = 0
+    for top in range(0, INPUT_SIZE, STRIP_HEIGHT):
+        # The outermost strips also take what lies beyond the canvas.
+        below = boxes[:, 3] >= (top or -np.inf)
+        bottom = top + STRIP_HEIGHT
+        inside = np.flatnonzero(below & (boxes[:, 1] < (bottom if bottom < INPUT_SIZE else np.inf)))
+        order = inside[np.argsort(boxes[inside, 0], kind="stable")]
+        x1, y1, x2, y2 = boxes[order].T
+        counts = np.searchsorted(x1, x2) - np.arange(1, len(order) + 1)
+        np.maximum(counts, 0, out=counts)
+        total += int(counts.sum())
+        if total > MOST_PAIRS:
+            return None
+        left = np.repeat(np.arange(len(order)), counts)
+        right = np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts) + left + 1
+        near = (y1[left] < y2[right]) & (y1[right] < y2[left])
+        left, right = left[near], right[near]
+        shared = (np.minimum(x2[left], x2[right]) - x1[right]) * (
+            np.minimum(y2[left], y2[right]) - np.maximum(y1[left], y1[right])
+        )
+        areas = (x2 - x1) * (y2 - y1)
+        over = shared > threshold * (areas[left] + areas[right] - shared)
+        pair = np.stack([order[left[over]], order[right[over]]]).astype(np.int32)
+        found.append(np.sort(pair, axis=0))
+    return np.concatenate(found, axis=1)
+
+
+def _resolve(pairs: Int32Array, count: int) -> Int32Array:
+    """Greedy suppression in rounds: who has no better undecided neighbour stays and removes its worse ones."""
+    undecided, kept = np.ones(count, bool), np.zeros(count, bool)
+    while True:
+        staying = undecided.copy()
+        staying[pairs[1]] = False
+        kept |= staying
+        undecided &= ~staying
+        undecided[pairs[1, staying[pairs[0]]]] = False
+        if not undecided.any():
+            return np.flatnonzero(kept).astype(np.int32)
+        pairs = pairs[:, undecided[pairs[0]] & undecided[pairs[1]]]
 
 
 def _candidates(

@@ -90,11 +90,17 @@ def greedy(boxes: NDArray[np.float32], threshold: float) -> list[int]:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(0, 600), st.sampled_from([0.1, 0.4, 0.7, 1.0]))
-def test_nms_equals_the_textbook_loop(seed: int, count: int, threshold: float) -> None:
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0, 1, 7, 300, 900]),
+    st.sampled_from([40, 700]),
+    st.sampled_from([0.1, 0.41, 0.7, 1.0]),
+)
+def test_nms_equals_the_textbook_loop(seed: int, count: int, spread: int, threshold: float) -> None:
     rng = np.random.default_rng(seed)
-    corners = rng.integers(0, 60, (count, 2))
-    boxes = np.concatenate([corners, corners + rng.integers(1, 40, (count, 2))], axis=1).astype(np.float32)
+    corners = rng.uniform(-30, spread, (count, 2))
+    sides = rng.uniform(1, 60, (count, 2)) * rng.choice([1, 8], (count, 1), p=[0.95, 0.05])
+    boxes = np.concatenate([corners, corners + sides], axis=1).astype(np.float32)
     assert nms(boxes, threshold).tolist() == greedy(boxes, threshold)
 
 
@@ -102,6 +108,11 @@ def test_half_overlapping_boxes_have_an_iou_of_one_third() -> None:
     boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10]], np.float32)
     assert nms(boxes, 0.34).tolist() == [0, 1]
     assert nms(boxes, 0.33).tolist() == [0]
+
+
+def test_more_overlaps_than_can_be_listed_are_still_suppressed() -> None:
+    boxes = np.tile(np.array([[0, 0, 600, 600]], np.float32), (16_800, 1))
+    assert nms(boxes, 0.4).tolist() == [0]
 
 
 def test_every_anchor_over_the_threshold_is_still_bounded() -> None:

@@ -1,0 +1,46 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from serve_app.cli import app
+from tests.tiny_scrfd import red_block_picture, write_tiny_scrfd
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FACE_API_MODEL", str(write_tiny_scrfd(tmp_path / "tiny.onnx")))
+    monkeypatch.setenv("FACE_API_DATA_DIR", str(tmp_path / "var"))
+    pictures = tmp_path / "in"
+    (pictures / "sub").mkdir(parents=True)
+    for name in ("a.png", "sub/b.png"):
+        Image.fromarray(red_block_picture(640, 640, {(2, 3): 255})).save(pictures / name)
+    return pictures
+
+
+def test_detect_prints_a_json_line_for_each_picture(folder: Path) -> None:
+    result = CliRunner().invoke(app, ["detect", str(folder)])
+    assert result.exit_code == 0
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [len(line["detections"]) for line in lines] == [1, 1]
+
+
+def test_mask_writes_a_folder_like_the_input_and_goes_on_after_a_bad_file(folder: Path) -> None:
+    (folder / "bad.jpg").write_bytes(b"\xff\xd8nothing")
+    out = folder.parent / "out"
+    arguments = ["mask", str(folder), "-o", str(out), "--method", "solid", "--format", "png"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "bad.jpg" in result.stderr
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png")) == ["a.png", "sub/b.png"]
+    assert np.asarray(Image.open(out / "a.png")).max() == 0
+
+
+def test_mask_never_overwrites_its_input(folder: Path) -> None:
+    before = (folder / "a.png").read_bytes()
+    result = CliRunner().invoke(app, ["mask", str(folder / "a.png"), "-o", str(folder), "--format", "png"])
+    assert result.exit_code == 2
+    assert (folder / "a.png").read_bytes() == before
