@@ -28,7 +28,6 @@ from models.types import DetectParams
 from serve_app.settings import load_settings
 
 STAGES = ("decode", "preprocess", "queue", "blob", "inference", "postprocess", "nms", "mask", "encode")
-MASK_HEADERS = {"inference": "X-Inference-Ms", "mask": "X-Mask-Ms", "encode": "X-Encode-Ms"}
 
 
 @dataclass
@@ -76,8 +75,8 @@ def over_http(url: str, route: str, body: bytes, concurrency: int, seconds: floa
                     stages = {s: profile[f"{s}_ms"] for s in STAGES if profile.get(f"{s}_ms") is not None}
                     result.add(latency_ms, profile["total_ms"], stages)
                 else:
-                    stages = {s: float(response.headers[h]) for s, h in MASK_HEADERS.items()}
-                    result.add(latency_ms, float(response.headers["X-Total-Ms"]), stages)
+                    stages = server_timing(response.headers["Server-Timing"])
+                    result.add(latency_ms, stages.pop("total"), stages)
         connection.close()
 
     clients = [threading.Thread(target=client) for _ in range(concurrency)]
@@ -88,6 +87,12 @@ def over_http(url: str, route: str, body: bytes, concurrency: int, seconds: floa
         thread.join()
     result.seconds = time.perf_counter() - started
     return result
+
+
+def server_timing(header: str) -> dict[str, float]:
+    """Stage -> milliseconds of a Server-Timing header."""
+    entries = (entry.strip().split(";dur=") for entry in header.split(","))
+    return {stage: float(value) for stage, value in entries}
 
 
 def bare_loop(pipeline: LocalPipeline, route: str, body: bytes, seconds: float) -> Round:

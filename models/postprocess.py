@@ -122,7 +122,7 @@ def _overlapping_pairs(boxes: Float32Array, threshold: float) -> Int32Array | No
 
 
 def _resolve(pairs: Int32Array, count: int) -> Int32Array:
-    """Greedy suppression in rounds: who has no better undecided neighbour stays and removes its worse ones."""
+    """Greedy suppression in rounds: who has no better undecided neighbour stays, and its worse ones go."""
     undecided, kept = np.ones(count, bool), np.zeros(count, bool)
     while True:
         staying = undecided.copy()

@@ -31,6 +31,7 @@ MASK_HEADERS: Final = {
     "X-Encode-Ms": ("Milliseconds spent encoding.", "number"),
     "X-Total-Ms": ("Milliseconds from the last body byte to the result.", "number"),
     "X-Model": ("The model that was used.", "string"),
+    "Server-Timing": ("Milliseconds of every stage (W3C Server Timing).", "string"),
 }
 PICTURE: Final = {"type": "string", "format": "binary"}
 UPLOAD: Final[dict[str, Any]] = {

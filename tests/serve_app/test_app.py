@@ -129,6 +129,10 @@ async def test_mask_hides_the_faces_and_tells_how_long_it_took(client: httpx.Asy
     assert answer.headers["x-model"] == "tiny"
     times = [float(answer.headers[f"x-{stage}-ms"]) for stage in ("inference", "mask", "encode", "total")]
     assert sum(times[:3]) <= times[3]
+    stages = dict(entry.split(";dur=") for entry in answer.headers["server-timing"].split(", "))
+    total = float(stages.pop("total"))
+    assert {"decode", "inference", "mask", "encode"} <= set(stages)
+    assert sum(map(float, stages.values())) <= total + 0.1
 
 
 @pytest.mark.parametrize(
