@@ -17,7 +17,7 @@ from deployments.detection.batch import BatchItem, infer_batch
 from deployments.errors import DeadlineExceededError, OverloadedError
 from deployments.masking.mask import mask
 from deployments.parcels import DecodedParcel, MaskedParcel
-from deployments.transport import OtherHostError, Outbox, discard, receive
+from deployments.transport import INLINE, Locker, OtherHostError, Outbox, receive
 from deployments.types import Analysed, Anonymised, Decoded, Inferred, Masked, MaskParams, ServedModel
 from models.errors import FaceError, InferenceError
 from models.scrfd import Scrfd
@@ -51,61 +51,56 @@ class ServePipeline:
     async def detect(self, data: bytes, params: DetectParams, timeout_s: float) -> Analysed:
         """Find the faces of an encoded picture."""
         deadline = Deadline.after(timeout_s)
-        return await self._across_hosts(lambda: self._detect(data, params, deadline))
+        return await self._across_hosts(lambda locker: self._detect(data, params, locker, deadline))
 
     async def mask(
         self, data: bytes, params: DetectParams, masking: MaskParams, timeout_s: float
     ) -> Anonymised:
         """Find the faces of an encoded picture, hide them, and encode the result."""
         deadline = Deadline.after(timeout_s)
-        return await self._across_hosts(lambda: self._mask(data, params, masking, deadline))
+        return await self._across_hosts(lambda locker: self._mask(data, params, masking, locker, deadline))
 
-    async def _detect(self, data: bytes, params: DetectParams, deadline: Deadline) -> Analysed:
-        decoded = await self._decode(data, False, deadline)
+    async def _detect(
+        self, data: bytes, params: DetectParams, locker: Locker, deadline: Deadline
+    ) -> Analysed:
+        decoded = await self._decode(data, False, locker, deadline)
         return await self._find(decoded, params, deadline)
 
     async def _mask(
-        self, data: bytes, params: DetectParams, masking: MaskParams, deadline: Deadline
+        self, data: bytes, params: DetectParams, masking: MaskParams, locker: Locker, deadline: Deadline
     ) -> Anonymised:
-        decoded = await self._decode(data, True, deadline)
+        decoded = await self._decode(data, True, locker, deadline)
         if decoded.picture is None:
             raise InferenceError("the decoder sent no picture to mask")
-        try:
-            analysed = await self._find(decoded, params, deadline)
-            boxes = analysed.inferred.detections.boxes
-            response = self._masker.mask.remote(
-                decoded.picture, boxes, masking, self._inline, deadline.left_s
-            )
-            masked: MaskedParcel = await _answer(response, deadline)
-        finally:
-            discard(decoded.picture.pixels)
+        analysed = await self._find(decoded, params, deadline)
+        boxes = analysed.inferred.detections.boxes
+        response = self._masker.mask.remote(decoded.picture, boxes, masking, locker, deadline.left_s)
+        masked: MaskedParcel = await _answer(response, deadline)
         encoded = receive(masked.data).tobytes()
         return Anonymised(analysed, Masked(encoded, masked.regions_masked, masked.mask_ms, masked.encode_ms))
 
-    async def _decode(self, data: bytes, keep_picture: bool, deadline: Deadline) -> DecodedParcel:
-        upload = self._outbox.send(np.frombuffer(data, np.uint8), inline=self._inline)
-        try:
-            response = self._decoder.decode.remote(upload, keep_picture, self._inline, deadline.left_s)
-            decoded: DecodedParcel = await _answer(response, deadline)
-        finally:
-            discard(upload)
+    async def _decode(
+        self, data: bytes, keep_picture: bool, locker: Locker, deadline: Deadline
+    ) -> DecodedParcel:
+        upload = self._outbox.send(np.frombuffer(data, np.uint8), locker)
+        response = self._decoder.decode.remote(upload, keep_picture, locker, deadline.left_s)
+        decoded: DecodedParcel = await _answer(response, deadline)
         return decoded
 
     async def _find(self, decoded: DecodedParcel, params: DetectParams, deadline: Deadline) -> Analysed:
-        try:
-            response = self._detector.detect.remote(decoded.canvas, params, deadline.left_s)
-            inferred: Inferred = await _answer(response, deadline)
-        finally:
-            discard(decoded.canvas.pixels)
+        response = self._detector.detect.remote(decoded.canvas, params, deadline.left_s)
+        inferred: Inferred = await _answer(response, deadline)
         return _analysed(decoded, inferred)
 
-    async def _across_hosts(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        try:
-            return await attempt()
-        except OtherHostError:
-            logger.warning("a stage runs on another host: pictures travel inline from now on")
-            self._inline = True
-            return await attempt()
+    async def _across_hosts(self, attempt: Callable[[Locker], Awaitable[T]]) -> T:
+        if not self._inline:
+            try:
+                with self._outbox.open() as locker:
+                    return await attempt(locker)
+            except OtherHostError:
+                logger.warning("a stage runs on another host: pictures travel inline from now on")
+                self._inline = True
+        return await attempt(INLINE)
 
 
 class LocalPipeline:
@@ -157,7 +152,8 @@ def _analysed(decoded: Decoded | DecodedParcel, inferred: Inferred) -> Analysed:
 async def _answer(response: Any, deadline: Deadline) -> Any:  # noqa: ANN401 - handles are not typed
     """Wait for a stage's answer; errors it returned as values are raised here.
 
-    Whoever stops waiting, because of the deadline or a client that left, cancels the work.
+    Whoever stops waiting, because of the deadline or a client that left, cancels the work. The stage hears
+    of it too late at times, and its answer is lost; what it sent goes with the request's locker.
     """
     try:
         async with asyncio.timeout(max(deadline.left_s, 0.0)):

@@ -1,8 +1,9 @@
 """How pictures cross from one process to the next: through shared memory, or inline where that cannot be.
 
 A parcel is one file in /dev/shm. Its reader unlinks it on opening, so it lives as long as someone maps
-it; whoever ordered it discards it when the request ends; and a sweep by age removes what a killed
-process left. DECISIONS.md holds the measurements behind it.
+it. The parcels of one request lie in one folder, its locker, which goes when the request ends, whatever
+became of the stages; a sweep by age removes what a killed process left. DECISIONS.md holds the
+measurements behind it.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import mmap
 import os
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +31,22 @@ INLINE_BYTES: Final = 32 * 1024
 
 class OtherHostError(FaceError):
     """The parcel lies in the shared memory of another host; it must be sent again, inline."""
+
+
+class RequestEndedError(FaceError):
+    """The locker is gone, and the request with it: nobody waits for what this stage does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Locker:
+    """Where the parcels of one request lie: a folder in the shared memory of the host that opened it."""
+
+    name: str
+    host: str
+
+
+INLINE: Final = Locker("", "")
+"""No folder: every parcel rides in its message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +70,50 @@ def host_id() -> str:
 
 
 class Outbox:
-    """Sends arrays to other processes and clears away what nobody fetched."""
+    """Opens lockers, sends arrays through them, and clears away what killed processes left."""
 
     def __init__(self, session: str, max_age_s: float) -> None:
         """Start an outbox.
 
         Args:
-            session: Part of every file name, so that a service clears its own files when it stops.
-            max_age_s: Files older than this belong to requests long dead; must exceed every deadline.
+            session: Part of every locker's name, so that a service clears its own when it stops.
+            max_age_s: Lockers older than this belong to requests long dead; must exceed every deadline.
         """
         self._session = session
         self._max_age_s = max_age_s
         self._next_sweep = 0.0
 
-    def send(self, array: UInt8Array, *, inline: bool = False) -> Parcel:
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Locker]:
+        """A locker for one request; INLINE where shared memory is missing or full.
+
+        It goes at the end, with all that lies in it; a stage that is still at work finds no place for its
+        result then.
+        """
+        locker = Locker(f"{PREFIX}{self._session}-{uuid.uuid4().hex}", host_id())
+        folder = SHARED_MEMORY / locker.name
+        try:
+            folder.mkdir(0o700)
+        except OSError:
+            locker = INLINE
+        try:
+            yield locker
+        finally:
+            _remove(folder)
+
+    def send(self, array: UInt8Array, locker: Locker) -> Parcel:
         """Make an array ready for another process; C-contiguous arrays are not copied twice.
 
-        Falls back to inline where shared memory is missing or full.
+        Falls back to inline where shared memory is full or of another host.
+
+        Raises:
+            RequestEndedError: The locker is gone.
         """
         self._sweep_if_due()
-        if not inline and array.nbytes > INLINE_BYTES and host_id():
-            name = f"{PREFIX}{self._session}-{uuid.uuid4().hex}"
+        if array.nbytes > INLINE_BYTES and locker.host and locker.host == host_id():
+            name = f"{locker.name}/{uuid.uuid4().hex}"
             if _write(SHARED_MEMORY / name, array):
-                return Parcel(array.shape, None, name, host_id())
+                return Parcel(array.shape, None, name, locker.host)
         return Parcel(array.shape, array.tobytes(), "", "")
 
     def _sweep_if_due(self) -> None:
@@ -89,19 +128,22 @@ def receive(parcel: Parcel) -> UInt8Array:
 
     Raises:
         OtherHostError: It was left on another host.
-        FileNotFoundError: It was taken before, discarded, or swept.
+        RequestEndedError: It was removed with its locker, or taken before.
     """
     if parcel.inline is not None:
         return np.frombuffer(bytearray(parcel.inline), np.uint8).reshape(parcel.shape)
     if parcel.host != host_id():
         raise OtherHostError("the parcel lies on another host")
     path = SHARED_MEMORY / parcel.name
-    fd = os.open(path, os.O_RDONLY)
     try:
-        path.unlink()
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise RequestEndedError("the parcel is gone") from error
+    try:
+        path.unlink(missing_ok=True)  # the request may end just now
         size = int(np.prod(parcel.shape))
         if os.fstat(fd).st_size != size:
-            raise FileNotFoundError(errno.ENOENT, "parcel is incomplete")
+            raise OSError(errno.EIO, "parcel is incomplete")
         flags = mmap.MAP_PRIVATE | mmap.MAP_POPULATE
         mapped = mmap.mmap(fd, size, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     finally:
@@ -109,25 +151,36 @@ def receive(parcel: Parcel) -> UInt8Array:
     return np.frombuffer(mapped, np.uint8).reshape(parcel.shape)
 
 
-def discard(parcel: Parcel | None) -> None:
-    """Remove a parcel that nobody will fetch any more; a parcel already taken is none of our business."""
-    if parcel is not None and parcel.name and parcel.host == host_id():
-        (SHARED_MEMORY / parcel.name).unlink(missing_ok=True)
-
-
 def sweep(max_age_s: float, session: str = "") -> None:
-    """Remove parcels older than `max_age_s` seconds: of one session, or of all."""
+    """Remove lockers not used for `max_age_s` seconds: of one session, or of all."""
     oldest = time.time() - max_age_s
     for path in SHARED_MEMORY.glob(f"{PREFIX}{session}*"):
-        with contextlib.suppress(OSError):  # another process may sweep the same file
+        with contextlib.suppress(OSError):  # another process may sweep the same locker
             if path.stat().st_mtime <= oldest:
-                path.unlink()
+                _remove(path)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder while others may still be putting files into it; rmdir is what shuts them out."""
+    with contextlib.suppress(FileNotFoundError):  # never made, or swept
+        while True:
+            try:
+                folder.rmdir()
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+                for path in folder.iterdir():
+                    path.unlink(missing_ok=True)
+            else:
+                return
 
 
 def _write(path: Path, array: UInt8Array) -> bool:
     """Write the array to a new file readable by this user only; False when shared memory is full."""
     try:
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileNotFoundError as error:
+        raise RequestEndedError("the request ended before its parcel was sent") from error
     except OSError:
         return False
     try:

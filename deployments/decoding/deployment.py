@@ -9,7 +9,7 @@ from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.loopback import keep_replica_local
 from deployments.parcels import DecodedParcel
-from deployments.transport import Outbox, Parcel, receive
+from deployments.transport import Locker, Outbox, Parcel, receive
 from deployments.worker import Worker
 from models.errors import FaceError
 
@@ -26,13 +26,13 @@ class Decoder:
         self._worker = Worker(threads or min(4, os.cpu_count() or 1), "decode")
 
     async def decode(
-        self, upload: Parcel, keep_picture: bool, inline: bool, timeout_s: float
+        self, upload: Parcel, keep_picture: bool, locker: Locker, timeout_s: float
     ) -> DecodedParcel | FaceError:
-        """Decode one upload; `inline` asks for an answer without shared memory."""
+        """Decode one upload and leave the result in its request's locker."""
 
         def work() -> DecodedParcel:
             data = receive(upload).tobytes()
             decoded = decode(data, max_pixels=self._max_pixels, keep_picture=keep_picture)
-            return DecodedParcel.pack(decoded, self._outbox, inline=inline)
+            return DecodedParcel.pack(decoded, self._outbox, locker)
 
         return await self._worker.run(work, Deadline.after(timeout_s))

@@ -10,7 +10,7 @@ from deployments.deadline import Deadline
 from deployments.loopback import keep_replica_local
 from deployments.masking.mask import mask
 from deployments.parcels import MaskedParcel, PictureParcel
-from deployments.transport import Outbox
+from deployments.transport import Locker, Outbox
 from deployments.types import MaskParams
 from deployments.worker import Worker
 from models.errors import FaceError
@@ -28,13 +28,18 @@ class Masker:
         self._worker = Worker(threads or min(4, os.cpu_count() or 1), "mask")
 
     async def mask(
-        self, picture: PictureParcel, boxes: Float32Array, params: MaskParams, inline: bool, timeout_s: float
+        self,
+        picture: PictureParcel,
+        boxes: Float32Array,
+        params: MaskParams,
+        locker: Locker,
+        timeout_s: float,
     ) -> MaskedParcel | FaceError:
-        """Hide the faces in `boxes` (N, 4) of one picture; `inline` as in the Decoder."""
+        """Hide the faces in `boxes` (N, 4) of one picture; `locker` as in the Decoder."""
 
         def work() -> MaskedParcel:
             masked = mask(picture.unpack(), boxes, params)
-            data = self._outbox.send(np.frombuffer(masked.data, np.uint8), inline=inline)
+            data = self._outbox.send(np.frombuffer(masked.data, np.uint8), locker)
             return MaskedParcel(data, masked.regions_masked, masked.mask_ms, masked.encode_ms)
 
         return await self._worker.run(work, Deadline.after(timeout_s))
