@@ -1,30 +1,67 @@
 """The FastAPI application: routes, errors and headers; it knows no Ray."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
 
 from deployments.types import FacePipeline
 from serve_app import errors
+from serve_app.access import Access
 from serve_app.admission import Admission
+from serve_app.database_tier import DatabaseTier
 from serve_app.middleware.request_log import RequestLog
+from serve_app.openapi import add_security
+from serve_app.ratelimit.client import LedgerPort, RateLimiter
+from serve_app.routers import api_keys
+from serve_app.routers.admin_auth import admin_auth_router
+from serve_app.routers.admin_test import admin_test_router
 from serve_app.routers.docs import add_docs
 from serve_app.routers.health import health_router
 from serve_app.routers.images import images_router
 from serve_app.settings import Settings
 
+LIMITER_TIMEOUT_S = 5.0
+"""How long a start waits for the limiter; without it the limits are local at first."""
 
-def create_app(settings: Settings, pipeline: FacePipeline) -> RequestLog:
-    """The ASGI application around a pipeline."""
+
+def create_app(settings: Settings, pipeline: FacePipeline, ledger: LedgerPort) -> RequestLog:
+    """The ASGI application around a pipeline; its lifespan opens and closes what it needs.
+
+    Args:
+        settings: Of the service.
+        pipeline: Finds and hides faces.
+        ledger: Keeps the counts of the rate limits for all replicas.
+    """
+    tier = None if settings.database is None else DatabaseTier(settings.database, settings)
+    limiter = RateLimiter(settings.rate_limits, ledger)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if tier is not None:
+            await tier.start()
+        await limiter.announce(LIMITER_TIMEOUT_S)
+        yield
+        if tier is not None:
+            await tier.stop()
+
     app = FastAPI(
         title="Face API",
         version=version("face-api"),
         description="Finds the faces of a picture, or gives it back with every face hidden.",
         docs_url=None,
         redoc_url=None,
+        lifespan=lifespan,
     )
-    app.include_router(images_router(pipeline, Admission(settings)))
-    app.include_router(health_router(pipeline, settings.model))
+    app.state.access = Access(settings, limiter, tier)
+    admission = Admission(settings)
+    app.include_router(images_router(pipeline, admission))
+    app.include_router(admin_auth_router(settings))
+    app.include_router(api_keys.router)
+    app.include_router(admin_test_router(pipeline, admission))
+    app.include_router(health_router(pipeline, settings.model, tier))
     add_docs(app)
+    add_security(app)
     errors.install(app)
     return RequestLog(app)

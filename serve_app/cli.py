@@ -1,4 +1,4 @@
-"""`face-api`: run the service, manage model weights, or work on files without a server."""
+"""`face-api`: run the service, manage keys and model weights, or work on files without a server."""
 
 import logging
 import sys
@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from models.errors import FaceError
+from serve_app.keys_cli import keys_app, migrate_database
 from serve_app.launcher import DEFAULT_CONFIG, StartError
 from serve_app.models_cli import models_app
 from serve_app.oneshot import detect_files, mask_files
@@ -16,6 +17,8 @@ from serve_app.settings import SettingsError, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(models_app, name="models")
+app.add_typer(keys_app, name="keys")
+app.command("migrate")(migrate_database)
 app.command("detect")(detect_files)
 app.command("mask")(mask_files)
 

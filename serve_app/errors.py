@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -9,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from deployments.errors import (
     DeadlineExceededError,
@@ -19,6 +21,7 @@ from deployments.errors import (
     UnsupportedFormatError,
 )
 from models.errors import FaceError, ModelError
+from serve_app.access import ForbiddenError, RateLimitedError, TierOffError, UnauthorizedError
 from serve_app.body import (
     BodyTooLargeError,
     ClientDisconnectedError,
@@ -26,17 +29,28 @@ from serve_app.body import (
     MalformedBodyError,
     UnsupportedBodyError,
 )
+from serve_app.database import DatabaseUnavailableError
+from serve_app.schemas.pages import NotFoundError
+from serve_app.services.admin import LockedOutError, WrongCredentialsError
 
 STATUS_BY_ERROR: Final[dict[type[FaceError], int]] = {
     EmptyUploadError: 400,
     ImageDecodeError: 400,
+    UnauthorizedError: 401,
+    WrongCredentialsError: 401,
+    ForbiddenError: 403,
+    NotFoundError: 404,
     BodyTooLargeError: 413,
     ImageTooLargeError: 413,
     UnsupportedBodyError: 415,
     UnsupportedFormatError: 415,
     MalformedBodyError: 422,
     UnencodableError: 422,
+    LockedOutError: 429,
+    RateLimitedError: 429,
     ClientDisconnectedError: 499,  # nobody reads it; it is what the log says
+    TierOffError: 501,
+    DatabaseUnavailableError: 503,
     OverloadedError: 503,
     ModelError: 503,
     DeadlineExceededError: 504,
@@ -44,6 +58,8 @@ STATUS_BY_ERROR: Final[dict[type[FaceError], int]] = {
 }
 INTERNAL: Final = "internal error; the picture was not processed. Quote the X-Request-Id of this answer."
 RETRY_AFTER: Final = {"Retry-After": "1"}
+CHALLENGE: Final = {"WWW-Authenticate": 'FaceApi realm="face-api"'}
+"""RFC 9110 wants one with each 401. Not `Basic`: browsers would open a window of their own."""
 
 logger = logging.getLogger("face_api.errors")
 
@@ -72,11 +88,17 @@ async def _face_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FaceError)  # noqa: S101 - registered for it
     status = status_of(error)
     if status != 500 and not isinstance(error, ModelError):
-        return error_response(status, str(error))
+        return error_response(status, str(error), _extra_headers(status, error))
     logger.error(
         json.dumps({"event": "stage failed", "request_id": _request_id(request), "error": str(error)})
     )
     return error_response(status, INTERNAL if status == 500 else "the model is not ready")
+
+
+def _extra_headers(status: int, error: FaceError) -> dict[str, str]:
+    if isinstance(error, LockedOutError | RateLimitedError):
+        return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+    return CHALLENGE if status == 401 else {}
 
 
 async def _validation_error(_: Request, error: Exception) -> Response:
@@ -94,9 +116,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         detail = "no such path; /docs lists what there is"
     elif error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        detail = f"{request.method} is not allowed here; use {allowed}"
+        allowed = ", ".join(sorted(_methods_of(request)))
+        return error_response(405, f"{request.method} is not allowed here; use {allowed}", {"Allow": allowed})
     return error_response(error.status_code, detail, error.headers)
+
+
+def _methods_of(request: Request) -> set[str]:
+    """What the path of a request does understand; Starlette names the methods of one route only."""
+    app: FastAPI = request.app
+    matching = (route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return {method for route in matching for method in getattr(route, "methods", None) or ()}
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

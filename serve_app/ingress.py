@@ -21,6 +21,8 @@ from deployments.transport import Outbox
 from serve_app import logs
 from serve_app.app import create_app
 from serve_app.http_protocol import EnvelopeProtocol
+from serve_app.metrics import metrics_app
+from serve_app.ratelimit.deployment import ServeLedger
 from serve_app.settings import Settings
 
 BACKLOG = 2048
@@ -36,6 +38,7 @@ class Ingress:
         decoder: DeploymentHandle[Any],
         detector: DeploymentHandle[Any],
         masker: DeploymentHandle[Any],
+        limiter: DeploymentHandle[Any],
         *,
         session: str,
         max_age_s: float,
@@ -43,25 +46,35 @@ class Ingress:
         keep_replica_local()
         logs.configure()
         pipeline = ServePipeline(decoder, detector, masker, Outbox(session, max_age_s))
-        app = create_app(settings, pipeline)
-        self._server = uvicorn.Server(server_config(app, settings))
-        self._serving = asyncio.create_task(self._server._serve([listen(settings.host, settings.port)]))
-        while not self._server.started:
-            if self._serving.done():
-                self._serving.result()
-                raise RuntimeError("the HTTP server stopped while starting")
-            await asyncio.sleep(0.01)
+        app = create_app(settings, pipeline, ServeLedger(limiter))
+        self._servers = [await _start(server_config(app, settings), settings.host, settings.port)]
+        if settings.metrics_port:
+            metrics = server_config(metrics_app(), settings)
+            self._servers.append(await _start(metrics, settings.metrics_host, settings.metrics_port))
 
     async def check_health(self) -> None:
-        """Fail when the HTTP server has ended, so that Ray replaces this replica."""
-        if self._serving.done():
+        """Fail when an HTTP server has ended, so that Ray replaces this replica."""
+        if any(serving.done() for _, serving in self._servers):
             raise RuntimeError("the HTTP server has stopped")
 
     async def __del__(self) -> None:
-        """Stop accepting, answer what was accepted, and close."""
-        self._server.should_exit = True
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._serving
+        """Stop accepting, answer what was accepted, write what was counted, and close."""
+        for server, serving in self._servers:
+            server.should_exit = True
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+
+
+async def _start(config: uvicorn.Config, host: str, port: int) -> tuple[uvicorn.Server, asyncio.Task[None]]:
+    """A server that answers, and the task it runs in."""
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server._serve([listen(host, port)]))
+    while not server.started:
+        if serving.done():
+            serving.result()
+            raise RuntimeError("the HTTP server stopped while starting")
+        await asyncio.sleep(0.01)
+    return server, serving
 
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:

@@ -1,17 +1,20 @@
-"""`face-api serve`: a private Ray on this machine, the service on it, and an end that leaves nothing.
+"""`face-api serve`: a private Ray and PostgreSQL on this machine, the service on them, and a clean end.
 
 Ray reads its switches when it is imported, so they are set here first, and `ray` is imported late.
 """
 
+import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +25,11 @@ from rich.console import Console
 from deployments.transport import sweep
 from models.errors import ModelError
 from models.resolve import resolve_model
-from serve_app.settings import Settings
+from serve_app.database import DatabaseUnavailableError
+from serve_app.embedded.postgres import EmbeddedPostgres
+from serve_app.first_start import first_start
+from serve_app.migrate import migrate
+from serve_app.settings import OFF, Settings
 
 DEFAULT_CONFIG: Final = Path(__file__).parents[1] / "configs" / "local.yaml"
 RAY_SWITCHES: Final = {
@@ -43,6 +50,7 @@ RAY_SWITCHES: Final = {
 }
 READY_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 6.0
+LEFTOVER_TIMEOUT_S: Final = 20.0
 
 
 class StartError(Exception):
@@ -53,11 +61,20 @@ def serve(settings: Settings, config_path: Path, console: Console) -> None:
     """Run the service until Ctrl-C or SIGTERM.
 
     Raises:
-        StartError: The port is taken, the config is wrong, or a stage failed to start.
+        StartError: A port is taken, the config is wrong, the database is away, or a stage failed to start.
+        EmbeddedError: The embedded PostgreSQL cannot run.
         ModelError: The weights cannot be had.
     """
     config = read_config(config_path)
-    check_port(settings)
+    with _pid_file(settings.data_dir / "serve.pid") as was_killed:
+        patience_s = LEFTOVER_TIMEOUT_S if was_killed else 0.0
+        check_port(settings.host, settings.port, "PORT", patience_s)
+        if settings.metrics_port:
+            check_port(settings.metrics_host, settings.metrics_port, "FACE_API_METRICS_PORT", patience_s)
+        _serve(settings, config, console)
+
+
+def _serve(settings: Settings, config: dict[str, Any], console: Console) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -71,16 +88,18 @@ def serve(settings: Settings, config_path: Path, console: Console) -> None:
         application["args"] = {"model": settings.model or resolved.setting, **given, "session": session}
     console.print(f"starting {resolved.name}; this takes half a minute")
     os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
-    try:
-        _deploy(config)
-        _wait_until_ready(settings, stop)
-        if not stop.is_set():
-            console.print(_welcome(settings, resolved.licence, _health(settings)["model"]), highlight=False)
-        stop.wait()
-    finally:
-        console.print("stopping")
-        _shut_down()
-        sweep(0.0, session)
+    with _metrics_folder(settings), _database(settings):
+        try:
+            _deploy(config)
+            _wait_until_ready(settings, stop)
+            if not stop.is_set():
+                model = _health(settings)["model"]
+                console.print(_welcome(settings, resolved.licence, model), highlight=False, soft_wrap=True)
+            stop.wait()
+        finally:
+            console.print("stopping")
+            _shut_down()
+            sweep(0.0, session)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -96,21 +115,55 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def check_port(settings: Settings) -> None:
-    """StartError when something already listens on the port.
+def check_port(host: str, port: int, variable: str, patience_s: float = 0.0) -> None:
+    """StartError when something still listens on the port after `patience_s` seconds.
 
     Ingress replicas share it through SO_REUSEPORT, so a second service would steal half the requests.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    deadline = time.monotonic() + patience_s
+    while (error := _bind_error(host, port)) is not None:
+        if time.monotonic() >= deadline:
+            raise StartError(
+                f"port {port} on {host} cannot be used ({error.strerror}); "
+                f"choose another: {variable}={port + 1} face-api serve"
+            ) from error
+        time.sleep(0.2)
+
+
+def _bind_error(host: str, port: int) -> OSError | None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host, settings.port))
+            probe.bind((host, port))
         except OSError as error:
-            raise StartError(
-                f"port {settings.port} on {settings.host} cannot be used ({error.strerror}); "
-                f"choose another: PORT={settings.port + 1} face-api serve"
-            ) from error
+            return error
+    return None
+
+
+@contextlib.contextmanager
+def _pid_file(path: Path) -> Iterator[bool]:
+    """Hold the file while we run; yields whether an earlier service left it, so its replicas may linger.
+
+    Ray ends them some seconds after a `kill -9` of the launcher.
+    """
+    was_killed = path.exists() and not _is_alive(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(os.getpid()))
+    try:
+        yield was_killed
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _is_alive(path: Path) -> bool:
+    try:
+        os.kill(int(path.read_text()), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        pass  # somebody else's, so alive
+    return True
 
 
 def base_url(settings: Settings) -> str:
@@ -119,11 +172,63 @@ def base_url(settings: Settings) -> str:
     return f"http://{host}:{settings.port}"
 
 
+@contextlib.contextmanager
+def _metrics_folder(settings: Settings) -> Iterator[None]:
+    """Where every process of the service counts; see `serve_app.metrics`."""
+    folder = (settings.data_dir / "metrics").resolve()
+    shutil.rmtree(folder, ignore_errors=True)  # of a service that was killed
+    folder.mkdir(parents=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _database(settings: Settings) -> Iterator[None]:
+    """The configured database, checked; else one of our own. Replicas find it in their environment."""
+    if settings.database is not None:
+        _reach(settings.database)
+        yield
+        return
+    if settings.database_url is not None:
+        if settings.api_key_enabled:
+            raise StartError(
+                f"FACE_API_DATABASE_URL={OFF} leaves no place for API keys; "
+                "set FACE_API_API_KEY_ENABLED=false as well to serve everybody"
+            )
+        yield
+        return
+    postgres = EmbeddedPostgres(settings.postgres_dir)
+    try:
+        url = postgres.start()
+        credentials = asyncio.run(first_start(url, settings, base_url(settings)))
+        os.environ["FACE_API_DATABASE_URL"] = url
+        if settings.admin_password is None:
+            os.environ["FACE_API_ADMIN_PASSWORD"] = credentials.admin_password
+        yield
+    finally:
+        postgres.stop()
+
+
+def _reach(url: str) -> None:
+    try:
+        asyncio.run(migrate(url))
+    except DatabaseUnavailableError as error:
+        reason = error.__cause__ or error
+        raise StartError(
+            f"the database cannot be reached ({type(reason).__name__}: {reason}); "
+            "check FACE_API_DATABASE_URL, or unset it to use the embedded PostgreSQL"
+        ) from error
+
+
 def _deploy(config: dict[str, Any]) -> None:
     import ray  # noqa: PLC0415 - after its switches are set
     from ray.serve._private.api import serve_start  # noqa: PLC0415
     from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415
 
+    logging.getLogger("ray").setLevel(logging.ERROR)  # what its start has to say is not for the operator
     schema = ServeDeploySchema.model_validate(config)
     cores = os.cpu_count() or 1
     ray.init(
@@ -132,7 +237,7 @@ def _deploy(config: dict[str, Any]) -> None:
         include_dashboard=False,
         namespace="serve",
         object_store_memory=100 * 2**20,  # pictures travel in shared memory of our own
-        logging_level=logging.WARNING,
+        logging_level=logging.ERROR,
         log_to_driver=True,
     )
     client: Any = serve_start(
@@ -169,15 +274,26 @@ def _health(settings: Settings) -> dict[str, Any]:
 
 
 def _welcome(settings: Settings, licence: str, model: str) -> str:
-    url = base_url(settings)
-    return (
-        f"\n[bold green]ready[/]  {url}\n"
-        f"model   {model} ({licence})\n"
-        f"docs    {url}/docs\n"
-        f"try     curl -F image=@photo.jpg {url}/api/v1/detect\n"
-        f"        curl -F image=@photo.jpg {url}/api/v1/mask -o masked.jpg\n"
-        "Ctrl-C stops it.\n"
-    )
+    url, header = base_url(settings), ""
+    lines = [f"\n[bold green]ready[/]  {url}", f"model   {model} ({licence})", f"docs    {url}/docs"]
+    if settings.database_url is None:
+        lines.append(f"admin   {settings.admin_user}; password and API key: {settings.credentials_file}")
+    if settings.api_key_enabled:
+        header = '-H "X-API-Key: $KEY" '
+        lines.append(f"key     {_key_line(settings)}")
+    lines += [
+        f"try     curl {header}-F image=@photo.jpg {url}/api/v1/detect",
+        f"        curl {header}-F image=@photo.jpg {url}/api/v1/mask -o masked.jpg",
+        "Ctrl-C stops it.\n",
+    ]
+    return "\n".join(lines)
+
+
+def _key_line(settings: Settings) -> str:
+    """A shell line that sets KEY; the key itself stays out of terminals and their logs."""
+    if settings.database_url is not None:
+        return "KEY=$(face-api keys create NAME)"
+    return f"""KEY=$(sed -n 's/.*"api_key": "\\(.*\\)".*/\\1/p' {settings.credentials_file})"""
 
 
 def _shut_down() -> None:

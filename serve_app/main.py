@@ -9,24 +9,35 @@ from deployments.decoding.deployment import Decoder
 from deployments.detection.deployment import Detector
 from deployments.masking.deployment import Masker
 from serve_app.ingress import Ingress
-from serve_app.settings import load_settings
+from serve_app.ratelimit.deployment import Limiter
+from serve_app.settings import SettingsError, load_settings
 
 
 def build(args: dict[str, Any]) -> Application:
-    """The application graph: ingress → decoder, detector, masker.
+    """The application graph: ingress → decoder, detector, masker, and the limiter beside them.
 
     Args:
         args: Settings that take the place of their `FACE_API_*` variable, by lower-case name.
+
+    Raises:
+        SettingsError: A setting is wrong, or API keys are on without a database.
     """
     session = str(args.pop("session", "")) or uuid.uuid4().hex[:8]
     settings = load_settings(**args)
+    if settings.api_key_enabled and settings.database is None:
+        raise SettingsError(
+            "API keys need a database: set FACE_API_DATABASE_URL=postgresql://user:password@host/name, "
+            "start with `face-api serve`, or serve everybody with FACE_API_API_KEY_ENABLED=false"
+        )
     parcels: dict[str, Any] = {"session": session, "max_age_s": max(120.0, 4 * settings.request_timeout_s)}
-    ingress, decoder, detector, masker = (_deployment(c) for c in (Ingress, Decoder, Detector, Masker))
+    stages = (Ingress, Decoder, Detector, Masker, Limiter)
+    ingress, decoder, detector, masker, limiter = (_deployment(stage) for stage in stages)
     return ingress.bind(
         settings,
         decoder.bind(max_pixels=settings.max_image_pixels, **parcels),
         detector.bind(settings.scrfd_options()),
         masker.bind(**parcels),
+        limiter.bind(settings.rate_limits),
         **parcels,
     )
 

@@ -1,19 +1,26 @@
-"""What the OpenAPI document says beyond the signatures: bodies, statuses, headers, examples."""
+"""What the OpenAPI document says beyond the signatures: bodies, statuses, headers, examples, authority."""
 
 from typing import Any, Final
 
+from fastapi import FastAPI
 from starlette.responses import Response
 
+from serve_app.samples import as_markdown, code_samples
 from serve_app.schemas.detect import DetectResponse
 from serve_app.schemas.errors import ErrorResponse
+from serve_app.schemas.mask import MaskResponse
 
 REASONS: Final = {
     400: "The upload is empty, truncated or corrupt.",
-    404: "There is no such path.",
+    401: "The API key, the session, or user name and password are missing or wrong.",
+    403: "The API key was revoked, or another site's page sent this.",
+    404: "There is nothing with this id, or no such page.",
     413: "The body or the picture is larger than this server accepts.",
     415: "The bytes are none of the input formats, or the body's type is not one we read.",
-    422: "A parameter is out of range, or the part `image` is missing.",
+    422: "A parameter or a field is out of range, missing, or no JSON.",
+    429: "The rate limit is used up, or the address is locked out.",
     500: "The picture could not be processed.",
+    501: "What this needs is switched off here.",
     503: "At the limit, or not ready; `Retry-After` says when to come back.",
     504: "The request's deadline passed.",
 }
@@ -33,6 +40,19 @@ MASK_HEADERS: Final = {
     "X-Model": ("The model that was used.", "string"),
     "Server-Timing": ("Milliseconds of every stage (W3C Server Timing).", "string"),
 }
+RATE_LIMIT: Final = {
+    "RateLimit-Limit": {"description": "Requests of one period.", "schema": {"type": "integer"}},
+    "RateLimit-Remaining": {"description": "Requests left of it.", "schema": {"type": "integer"}},
+    "RateLimit-Reset": {"description": "Seconds until it begins anew.", "schema": {"type": "integer"}},
+}
+API_KEY: Final = "ApiKey"
+SECURITY_SCHEMES: Final = {
+    API_KEY: {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "AdminSession": {"type": "apiKey", "in": "cookie", "name": "face_api_session"},
+    "AdminBasic": {"type": "http", "scheme": "basic"},
+}
+OPEN_PATHS: Final = frozenset({"/health", "/livez", "/readyz"})
+OPEN_ADMIN_PATHS: Final = frozenset({"/api/v1/admin/auth/login", "/api/v1/admin/auth/logout"})
 PICTURE: Final = {"type": "string", "format": "binary"}
 UPLOAD: Final[dict[str, Any]] = {
     "requestBody": {
@@ -46,6 +66,7 @@ UPLOAD: Final[dict[str, Any]] = {
         },
     }
 }
+UPLOAD_FAILURES: Final = (400, 401, 403, 413, 415, 422, 429, 500, 501, 503, 504)
 DETECT_EXAMPLE: Final[dict[str, Any]] = {
     "request_id": "6f1d0c52-1d1e-4b53-9a52-0f6a3ad0a6a4",
     "image_id": None,
@@ -116,10 +137,10 @@ def detect_docs() -> dict[str, Any]:
     ok = {
         "description": "The faces, highest confidence first.",
         "model": DetectResponse,
-        "headers": REQUEST_ID,
+        "headers": {**REQUEST_ID, **RATE_LIMIT},
         "content": {"application/json": {"example": DETECT_EXAMPLE}},
     }
-    return {"responses": {200: ok, **_failures()}, "openapi_extra": UPLOAD}
+    return {"responses": {200: ok, **_failures(*UPLOAD_FAILURES)}, **_with_samples("detect", UPLOAD)}
 
 
 def mask_docs() -> dict[str, Any]:
@@ -130,21 +151,56 @@ def mask_docs() -> dict[str, Any]:
     }
     ok = {
         "description": "The picture with every face hidden, without metadata.",
-        "headers": {**REQUEST_ID, **headers},
+        "headers": {**REQUEST_ID, **RATE_LIMIT, **headers},
         "content": {f"image/{kind}": {"schema": PICTURE} for kind in ("jpeg", "png", "webp")},
     }
     return {
-        "responses": {200: ok, **_failures()},
-        "openapi_extra": UPLOAD,
+        "responses": {200: ok, **_failures(*UPLOAD_FAILURES)},
         "response_class": Response,
+        **_with_samples("mask", UPLOAD),
     }
+
+
+def mask_test_docs() -> dict[str, Any]:
+    """Arguments of the mask test route."""
+    ok = {"description": "The faces and the masked picture.", "model": MaskResponse, "headers": REQUEST_ID}
+    return {"responses": {200: ok, **_failures(*UPLOAD_FAILURES)}, "openapi_extra": UPLOAD}
+
+
+def admin_failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Responses of an admin route: these, and what may happen to each of them."""
+    return _failures(*statuses, 429, 500, 501, 503)
+
+
+def add_security(app: FastAPI) -> None:
+    """Say in the document what each route needs: nothing, an API key, or an administrator."""
+    build = app.openapi
+
+    def with_security() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = build()
+            document.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
+            for path, operations in document["paths"].items():
+                for operation in operations.values():
+                    operation["security"] = _security(path)
+        return build()
+
+    app.openapi = with_security  # type: ignore[method-assign] # FastAPI's documented way
+
+
+def _security(path: str) -> list[dict[str, list[str]]]:
+    if path in OPEN_PATHS or path in OPEN_ADMIN_PATHS:
+        return []
+    if path.startswith("/api/v1/admin/"):
+        return [{"AdminSession": []}, {"AdminBasic": []}]
+    return [{API_KEY: []}]
 
 
 def health_docs() -> dict[str, Any]:
     """Arguments of the health route."""
     ready = {"description": "Everything that is switched on is ready.", "headers": REQUEST_ID}
     degraded = {"description": "Something is not ready.", "headers": {**REQUEST_ID, **RETRY_AFTER}}
-    return {"responses": {200: ready, 503: degraded}}
+    return {"responses": {200: ready, 503: degraded}, **_with_samples("health", {})}
 
 
 def livez_docs() -> dict[str, Any]:
@@ -158,10 +214,16 @@ def readyz_docs() -> dict[str, Any]:
     return {"responses": {200: ready, 503: _failure(503)}}
 
 
-def _failures() -> dict[int | str, Any]:
-    return {status: _failure(status) for status in REASONS if status != 404}
+def _with_samples(call: str, extra: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a route that show its samples, in ReDoc and in Swagger UI."""
+    samples = code_samples(call)
+    return {"description": as_markdown(samples), "openapi_extra": {**extra, "x-codeSamples": samples}}
+
+
+def _failures(*statuses: int) -> dict[int | str, Any]:
+    return {status: _failure(status) for status in sorted(set(statuses))}
 
 
 def _failure(status: int) -> dict[str, Any]:
-    headers = {**REQUEST_ID, **(RETRY_AFTER if status == 503 else {})}
+    headers = {**REQUEST_ID, **(RETRY_AFTER if status in {429, 503} else {})}
     return {"description": REASONS[status], "model": ErrorResponse, "headers": headers}

@@ -1,14 +1,22 @@
 """Every setting of the service: FACE_API_* variables, read once at start."""
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+import argon2
+from argon2.exceptions import InvalidHashError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.resolve import ModelSource
 from models.scrfd import ScrfdOptions
+from serve_app.ratelimit.limit import RateLimit, parse_rate_limit
+
+Network = IPv4Network | IPv6Network
+DATABASE_SCHEMES = ("postgresql://", "postgres://")
+OFF = "off"
 
 
 class SettingsError(Exception):
@@ -55,6 +63,65 @@ class Settings(BaseSettings):
         default=256, gt=0, description="Requests one ingress replica works on; more get 503."
     )
 
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="postgresql://user:password@host/name. Unset: `face-api serve` runs a PostgreSQL of its "
+        "own. `off`: no database, so no API keys and no admin API.",
+    )
+    database_pool_size: int = Field(
+        default=5, ge=1, le=100, description="Most connections of one ingress replica, one more for events."
+    )
+    api_key_enabled: bool = Field(default=True, description="/detect and /mask need an API key.")
+    api_key_grace_s: float = Field(
+        default=600.0, ge=0, description="How long a key is believed after the database went away, seconds."
+    )
+    admin_user: str = Field(default="admin", min_length=1, description="Name of the administrator.")
+    admin_password: SecretStr | None = Field(
+        default=None, description="The administrator's password, or an argon2 hash of it."
+    )
+    admin_session_ttl_s: int = Field(default=43200, gt=0, description="Lifetime of a session, seconds.")
+    rate_limit_detect: str = Field(default="300/minute", description="For each API key; or `off`.")
+    rate_limit_mask: str = Field(default="150/minute", description="For each API key; or `off`.")
+    rate_limit_login: str = Field(default="10/minute", description="For each client address; or `off`.")
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses or networks, separated by commas, whose X-Forwarded-For is believed.",
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="Address of the metrics endpoint.")
+    metrics_port: int = Field(default=9464, ge=0, le=65535, description="Port of /metrics; 0 = none.")
+
+    @field_validator("rate_limit_detect", "rate_limit_mask", "rate_limit_login")
+    @classmethod
+    def _is_a_rate_limit(cls, value: str) -> str:
+        parse_rate_limit(value)
+        return value
+
+    @field_validator("admin_password")
+    @classmethod
+    def _is_a_whole_hash(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value else ""
+        if text.startswith("$argon2"):
+            try:
+                argon2.extract_parameters(text)
+            except InvalidHashError as error:
+                raise ValueError("begins like an argon2 hash but is none") from error
+        return value if text else None
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value else ""
+        if text and text != OFF and not text.startswith(DATABASE_SCHEMES):
+            raise ValueError("must begin with postgresql://, or be `off`")
+        return value if text else None
+
     @field_validator("model_dirs", mode="before")
     @classmethod
     def _split_folders(cls, value: object) -> object:
@@ -64,6 +131,31 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, value: str | None) -> str | None:
         return value or None
+
+    @property
+    def database(self) -> str | None:
+        """URL of the database, None while the database tier is off."""
+        url = self.database_url.get_secret_value() if self.database_url else OFF
+        return None if url == OFF else url
+
+    @property
+    def postgres_dir(self) -> Path:
+        """Where the embedded PostgreSQL keeps its data."""
+        return (self.data_dir / "postgres").resolve()
+
+    @property
+    def credentials_file(self) -> Path:
+        """What the first start with the embedded PostgreSQL writes: address, password, API key."""
+        return (self.data_dir / "credentials.json").resolve()
+
+    @property
+    def rate_limits(self) -> dict[str, RateLimit | None]:
+        """The limit of each limited route; None where it is off."""
+        return {
+            "detect": parse_rate_limit(self.rate_limit_detect),
+            "mask": parse_rate_limit(self.rate_limit_mask),
+            "login": parse_rate_limit(self.rate_limit_login),
+        }
 
     def model_source(self) -> ModelSource:
         """Where weights may come from, as absolute paths."""
@@ -89,10 +181,15 @@ def load_settings(**given: Any) -> Settings:  # noqa: ANN401 - whatever a config
         return Settings(**given)
     except ValidationError as error:
         problems = "; ".join(
-            f"{_variable(problem['loc'])}: {problem['msg']} (got {problem['input']!r})"
-            for problem in error.errors()
+            f"{_variable(problem['loc'])}: {problem['msg']}{_given(problem)}" for problem in error.errors()
         )
         raise SettingsError(problems) from error
+
+
+def _given(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    """What was given, unless it may be a secret."""
+    is_secret = problem["loc"][0] in {"database_url", "admin_password"}
+    return "" if is_secret else f" (got {problem['input']!r})"
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

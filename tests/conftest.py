@@ -1,11 +1,18 @@
 """Fixtures every test may use."""
 
+import asyncio
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from serve_app.embedded.postgres import EmbeddedPostgres
+from serve_app.migrate import migrate
 
 SHARED_DIR = Path(os.environ.get("FACE_API_SHARED_DIR", "../shared")).resolve()
 """Weights and pictures whose licences keep them out of this repository."""
@@ -26,3 +33,27 @@ def astronaut() -> NDArray[np.uint8]:
 
     image: NDArray[np.uint8] = data.astronaut()
     return image
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real PostgreSQL for these tests, with its tables made in the database `face_api`."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    url = server.start()
+    asyncio.run(migrate(url))
+    yield url
+    server.stop()
+
+
+@pytest.fixture
+def database_url(postgres: str) -> str:
+    """URL of a fresh database with all tables, of this test alone."""
+    name = f"test_{uuid.uuid4().hex}"
+
+    async def create() -> None:
+        connection = await asyncpg.connect(postgres.replace("/face_api?", "/postgres?"))
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE face_api")
+        await connection.close()
+
+    asyncio.run(create())
+    return postgres.replace("/face_api?", f"/{name}?")

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.errors import INTERNAL, error_response
+from serve_app.metrics import REQUESTS
 
 access_logger = logging.getLogger("face_api.access")
 
@@ -38,7 +39,7 @@ class RequestLog:
                 seen["status"] = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                for name, value in ALWAYS.items():
+                for name, value in (ALWAYS | scope["state"].get("headers", {})).items():
                     headers[name] = value
                 if "cache-control" not in headers:
                     headers["Cache-Control"] = "no-store"
@@ -52,6 +53,7 @@ class RequestLog:
             if not seen["status"]:
                 await error_response(500, INTERNAL)(scope, receive, send_with_headers)
         finally:
+            REQUESTS.labels(route_of(scope), str(seen["status"])).inc()
             if scope["path"] not in QUIET or seen["status"] >= 500:
                 access_logger.info(
                     "%s",
@@ -67,6 +69,11 @@ class RequestLog:
                         }
                     ),
                 )
+
+
+def route_of(scope: Scope) -> str:
+    """The path template of the route that answered, for metrics; what nothing answers to is one group."""
+    return getattr(scope.get("route"), "path", "other")
 
 
 def kept_or_new(given: str | None) -> str:

@@ -8,12 +8,15 @@ from starlette.responses import Response
 from deployments.types import FacePipeline
 from models.errors import FaceError
 from models.types import INPUT_SIZE
+from serve_app.database_tier import DatabaseTier
 from serve_app.errors import RETRY_AFTER, error_response
 from serve_app.openapi import health_docs, livez_docs, readyz_docs
 from serve_app.readiness import Readiness
 
 
-def health_router(pipeline: FacePipeline, configured_model: str | None) -> APIRouter:
+def health_router(
+    pipeline: FacePipeline, configured_model: str | None, tier: DatabaseTier | None
+) -> APIRouter:
     """The routes that orchestrators and operators ask."""
     router = APIRouter(tags=["health"])
     readiness = Readiness(pipeline)
@@ -24,20 +27,22 @@ def health_router(pipeline: FacePipeline, configured_model: str | None) -> APIRo
             model = await pipeline.served_model()
         except FaceError:
             model = None
+        database_ready = None if tier is None else await tier.is_ready()
+        is_ok = model is not None and database_ready is not False
         body = {
-            "status": "ok" if model else "degraded",
+            "status": "ok" if is_ok else "degraded",
             "model": model.name if model else configured_model,
             "model_loaded": model is not None,
             "input_size": [INPUT_SIZE, INPUT_SIZE],
             "supports_landmarks": model is not None and model.supports_landmarks,
             "provider": model.provider if model else None,
-            "database_enabled": False,
-            "database_ready": None,
+            "database_enabled": tier is not None,
+            "database_ready": database_ready,
             "storage_enabled": False,
             "storage_ready": None,
         }
-        headers = {} if model else RETRY_AFTER
-        return Response(json.dumps(body), 200 if model else 503, headers, media_type="application/json")
+        headers = {} if is_ok else RETRY_AFTER
+        return Response(json.dumps(body), 200 if is_ok else 503, headers, media_type="application/json")
 
     @router.get("/livez", summary="Whether this process answers", **livez_docs())
     async def livez() -> Response:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from deployments.types import Anonymised, FacePipeline
+from serve_app.access import DetectCaller, MaskCaller
 from serve_app.admission import Admission
 from serve_app.openapi import detect_docs, mask_docs
 from serve_app.schemas.detect import DetectQuery, detect_body
@@ -19,14 +20,14 @@ def images_router(pipeline: FacePipeline, admission: Admission) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["faces"])
 
     @router.post("/detect", summary="Find the faces of a picture", **detect_docs())
-    async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
+    async def detect(request: Request, _: DetectCaller, query: Annotated[DetectQuery, Query()]) -> Response:
         params = query.detect_params()
         found = await admission.run(request, lambda data, left_s: pipeline.detect(data, params, left_s))
         body = detect_body(request.scope["state"]["request_id"], found.value, params, found.total_ms)
         return Response(body, media_type="application/json")
 
     @router.post("/mask", summary="Get a picture back with every face hidden", **mask_docs())
-    async def mask(request: Request, query: Annotated[MaskQuery, Query()]) -> Response:
+    async def mask(request: Request, _: MaskCaller, query: Annotated[MaskQuery, Query()]) -> Response:
         params, masking = query.detect_params(), query.mask_params()
         result = await admission.run(
             request, lambda data, left_s: pipeline.mask(data, params, masking, left_s)

@@ -1,4 +1,4 @@
-"""Query parameters and answer of /api/v1/detect. The models document; `detect_body` builds (it is faster)."""
+"""Query parameters and answer of /api/v1/detect. The models document; `detect_answer` builds."""
 
 import json
 from collections.abc import Sequence
@@ -158,12 +158,24 @@ class DetectResponse(BaseModel):
 
 def detect_body(request_id: str, analysed: Analysed, params: DetectParams, total_ms: float) -> bytes:
     """JSON of a DetectResponse."""
+    return to_json(detect_answer(request_id, analysed, params, total_ms))
+
+
+def to_json(answer: dict[str, Any]) -> bytes:
+    """An answer as it is sent."""
+    return json.dumps(answer, separators=(",", ":"), allow_nan=False).encode()
+
+
+def detect_answer(
+    request_id: str, analysed: Analysed, params: DetectParams, total_ms: float
+) -> dict[str, Any]:
+    """A DetectResponse as plain values."""
     info, inferred = analysed.info, analysed.inferred
     found = detection_list(inferred.detections, info)
     scores = [face["confidence"] for face in found]
     area = round(sum(face["area"] for face in found), 2)
     pixels = info.width * info.height
-    body = {
+    return {
         "request_id": request_id,
         "image_id": None,
         "job_id": None,
@@ -214,7 +226,6 @@ def detect_body(request_id: str, analysed: Analysed, params: DetectParams, total
             "model_name": inferred.model,
         },
     }
-    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
 
 
 def detection_list(detections: Detections, info: ImageInfo) -> list[dict[str, Any]]:

@@ -1,11 +1,13 @@
-"""Query parameters of /api/v1/mask."""
+"""Query parameters of /api/v1/mask, and the answer of the mask test."""
 
+import base64
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from deployments.types import MaskMethod, MaskParams, OutputFormat
-from serve_app.schemas.detect import DetectQuery
+from deployments.types import Anonymised, MaskMethod, MaskParams, OutputFormat
+from models.types import DetectParams
+from serve_app.schemas.detect import DetectQuery, DetectResponse, detect_answer, to_json
 
 
 class MaskQuery(DetectQuery):
@@ -25,3 +27,54 @@ class MaskQuery(DetectQuery):
     def mask_params(self) -> MaskParams:
         """As the pipeline takes them."""
         return MaskParams(self.method, self.strength, self.padding, self.format, self.quality)
+
+
+class Masking(BaseModel):
+    """How faces were hidden."""
+
+    method: MaskMethod
+    strength: int
+    padding: float
+    regions_masked: int
+
+
+class Output(BaseModel):
+    """The masked picture."""
+
+    format: OutputFormat
+    quality: int
+    size_bytes: int
+    image_base64: str
+
+
+class MaskResponse(DetectResponse):
+    """Answer of the mask test: the faces, and the picture with every one of them hidden."""
+
+    masking: Masking
+    output: Output
+
+
+def mask_body(
+    request_id: str, result: Anonymised, params: DetectParams, masking: MaskParams, total_ms: float
+) -> bytes:
+    """JSON of a MaskResponse."""
+    masked = result.masked
+    answer = detect_answer(request_id, result.analysed, params, total_ms)
+    answer["profiling"] |= {
+        "mask_ms": round(masked.mask_ms, 2),
+        "encode_ms": round(masked.encode_ms, 2),
+        "output_bytes": len(masked.data),
+    }
+    answer["masking"] = {
+        "method": masking.method,
+        "strength": masking.strength,
+        "padding": masking.padding,
+        "regions_masked": masked.regions_masked,
+    }
+    answer["output"] = {
+        "format": masking.format,
+        "quality": masking.quality,
+        "size_bytes": len(masked.data),
+        "image_base64": base64.b64encode(masked.data).decode(),
+    }
+    return to_json(answer)

@@ -16,6 +16,7 @@ from models.types import DetectParams
 from serve_app.app import create_app
 from serve_app.schemas.detect import DetectResponse
 from serve_app.settings import Settings
+from tests.serve_app.conftest import LocalLedger
 from tests.tiny_scrfd import red_block_picture
 
 PNG = {"Content-Type": "image/png"}
@@ -67,7 +68,7 @@ class StuckPipeline(FailingPipeline):
 
 
 def app_client(pipeline: FacePipeline, **settings: Any) -> httpx.AsyncClient:
-    app = create_app(Settings(**settings), pipeline)
+    app = create_app(Settings(api_key_enabled=False, **settings), pipeline, LocalLedger())
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test"
     )
@@ -271,7 +272,7 @@ async def test_requests_over_the_bound_are_refused_and_places_come_back() -> Non
 
 async def test_a_client_that_leaves_cancels_its_work() -> None:
     pipeline = StuckPipeline()
-    app = create_app(Settings(), pipeline)
+    app = create_app(Settings(api_key_enabled=False), pipeline, LocalLedger())
     messages = [{"type": "http.request", "body": PICTURE, "more_body": False}]
 
     async def receive() -> dict[str, Any]:
@@ -305,7 +306,9 @@ async def test_the_documentation_comes_from_this_server(client: httpx.AsyncClien
 async def test_openapi_describes_bodies_statuses_and_headers(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     mask = document["paths"]["/api/v1/mask"]["post"]
-    assert set(mask["responses"]) == {"200", "400", "413", "415", "422", "500", "503", "504"}
+    failures = {"400", "401", "403", "413", "415", "422", "429", "500", "501", "503", "504"}
+    assert set(mask["responses"]) == {"200", *failures}
+    assert mask["security"] == [{"ApiKey": []}]
     assert set(mask["responses"]["200"]["content"]) == {"image/jpeg", "image/png", "image/webp"}
     assert "X-Face-Count" in mask["responses"]["200"]["headers"]
     assert set(mask["requestBody"]["content"]) == {"multipart/form-data", "image/*"}

@@ -21,10 +21,11 @@ def test_a_config_is_valid_and_bounds_every_queue(path: Path) -> None:
     (application,) = config["applications"]
     load_settings(**application["args"])
     stages = {deployment["name"]: deployment for deployment in application["deployments"]}
-    assert set(stages) == {"Ingress", "Decoder", "Detector", "Masker"}
+    assert set(stages) == {"Ingress", "Decoder", "Detector", "Masker", "Limiter"}
     assert all(stage["max_queued_requests"] > 0 for stage in stages.values())
     detector = stages["Detector"]
     assert detector["max_ongoing_requests"] >= 2 * detector["user_config"]["max_batch_size"]
+    assert stages["Limiter"]["num_replicas"] == 1
     for name in ("Decoder", "Detector", "Masker"):
         assert stages[name]["max_queued_requests"] >= Settings().max_in_flight
 

@@ -1,5 +1,6 @@
 """One real service for these tests: `face-api serve` as a user starts it, on a free port."""
 
+import json
 import os
 import signal
 import socket
@@ -24,6 +25,17 @@ class Service:
     process: subprocess.Popen[bytes]
     url: str
     log: Path
+    data_dir: Path
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """What the first start with the embedded PostgreSQL wrote."""
+        credentials: dict[str, str] = json.loads((self.data_dir / "credentials.json").read_text())
+        return credentials
+
+    @property
+    def api_key(self) -> str:
+        return self.credentials["api_key"]
 
 
 def free_port() -> int:
@@ -43,11 +55,14 @@ def start(folder: Path, config: Path | None = None, **variables: str) -> Service
         **{k: v for k, v in os.environ.items() if not k.startswith(("FACE_API_", "RAY_"))},
         "PORT": str(port),
         "FACE_API_DATA_DIR": str(folder / "var"),
+        "FACE_API_METRICS_PORT": "0",
+        "FACE_API_RATE_LIMIT_DETECT": "off",
+        "FACE_API_RATE_LIMIT_MASK": "off",
         **variables,
     }
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=output, stderr=output)
-    service = Service(process, f"http://127.0.0.1:{port}", log)
+    service = Service(process, f"http://127.0.0.1:{environment['PORT']}", log, folder / "var")
     deadline = time.monotonic() + 120
     while b"Ctrl-C stops it" not in log.read_bytes():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -92,5 +107,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def client(service: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=60) as http:
+    headers = {"X-API-Key": service.api_key}
+    with httpx.Client(base_url=service.url, timeout=60, headers=headers) as http:
         yield http

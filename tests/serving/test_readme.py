@@ -14,10 +14,11 @@ pytestmark = [pytest.mark.ray, pytest.mark.shared]
 
 def test_the_curl_lines_work_as_they_stand(service: Service, shared_dir: Path, tmp_path: Path) -> None:
     readme = (PROJECT / "README.md").read_text()
-    lines = re.findall(r"^curl .*$", readme, re.MULTILINE)
-    assert len(lines) == 4
+    lines = re.findall(r"^(?:curl|KEY=).*$", readme, re.MULTILINE)
+    assert len(lines) == 5
     photo = shared_dir / "data/photos/real/t1.jpg"
-    script = "\n".join(["set -e", f"PHOTO={photo}", *lines]).replace("http://127.0.0.1:8000", service.url)
+    script = "\n".join(["set -e", f"PHOTO={photo}", *lines])
+    script = script.replace("http://127.0.0.1:8000", service.url).replace("var/", f"{service.data_dir}/")
     done = subprocess.run(
         ["/bin/sh", "-c", script.replace("curl ", "curl -sSf ")],
         cwd=tmp_path,

@@ -64,7 +64,7 @@ def test_health_names_the_model_and_its_provider(client: httpx.Client) -> None:
     health = client.get("/health").json()
     assert health["status"] == "ok"
     assert health["provider"].endswith("ExecutionProvider")
-    assert health["database_enabled"] is False
+    assert health["database_enabled"] is health["database_ready"] is True
     assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
 
 

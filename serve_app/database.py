@@ -1,0 +1,133 @@
+"""PostgreSQL as one replica sees it: a bounded pool, and one error for whatever makes it unreachable."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import asyncpg
+import databases
+from sqlalchemy.sql import ClauseElement
+
+from models.errors import FaceError
+from serve_app.metrics import DATABASE_UP, REPLICA
+
+CONNECT_TIMEOUT_S: Final = 3.0
+COMMAND_TIMEOUT_S: Final = 10.0
+PING_TIMEOUT_S: Final = 2.0
+PING_FRESH_S: Final = 1.0
+"""How long one ping is believed: /health is asked often."""
+
+UNREACHABLE: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,  # the pool is closing, or a connection was lost between two statements
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # shutting down, starting up, or crashed
+    asyncpg.InsufficientResourcesError,  # too many connections, disk full
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.UndefinedTableError,  # not migrated yet
+)
+
+DATABASE_UNAVAILABLE: Final = "the database cannot be reached; try again shortly"
+
+logger = logging.getLogger("face_api.database")
+
+
+class DatabaseUnavailableError(FaceError):
+    """PostgreSQL cannot be reached; trying again a little later will help."""
+
+
+class Database:
+    """The pool of one replica. Connections are opened when needed, so a start needs no database."""
+
+    def __init__(self, url: str, pool_size: int) -> None:
+        self.url = url
+        self._database = databases.Database(
+            url,
+            min_size=0,
+            max_size=pool_size,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+        )
+        self._is_up: bool | None = None
+        self._pinged_s = -PING_FRESH_S
+
+    async def open(self) -> None:
+        """Make the pool; does not connect yet."""
+        await self._database.connect()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._database.disconnect()
+
+    async def fetch_all(self, query: ClauseElement) -> Sequence[Any]:
+        """Every row."""
+        with self._translated():
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                return await self._database.fetch_all(query)
+
+    async def fetch_one(self, query: ClauseElement) -> Any | None:  # noqa: ANN401 - rows are not typed
+        """The first row, or None."""
+        with self._translated():
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                return await self._database.fetch_one(query)
+
+    async def fetch_value(self, query: ClauseElement) -> Any:  # noqa: ANN401 - columns are not typed
+        """The first column of the first row, or None."""
+        with self._translated():
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                return await self._database.fetch_val(query)
+
+    async def execute(self, query: ClauseElement) -> None:
+        """Run a statement without a result."""
+        with self._translated():
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                await self._database.execute(query)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Everything this task asks inside is one transaction."""
+        with self._translated():
+            async with self._database.transaction():
+                yield
+
+    async def is_ready(self) -> bool:
+        """Whether it answers; asked at most once in PING_FRESH_S."""
+        if time.monotonic() - self._pinged_s >= PING_FRESH_S:
+            self._pinged_s = time.monotonic()
+            try:
+                with self._translated():
+                    async with asyncio.timeout(PING_TIMEOUT_S):
+                        await self._database.fetch_val("SELECT 1")
+            except DatabaseUnavailableError:
+                pass
+        return self._is_up is True
+
+    def note(self, error: BaseException | None) -> None:
+        """Remember whether the database was reached, and log each change once."""
+        is_up = error is None
+        if is_up == self._is_up:
+            return
+        was_known, self._is_up = self._is_up is not None, is_up
+        DATABASE_UP.labels(REPLICA).set(is_up)
+        if error is not None:
+            reason = f"{type(error).__name__}: {error}"
+            logger.error(json.dumps({"event": "database unreachable", "reason": reason}))
+        elif was_known:
+            logger.warning(json.dumps({"event": "database reachable again"}))
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except UNREACHABLE as error:
+            self.note(error)
+            raise DatabaseUnavailableError(DATABASE_UNAVAILABLE) from error
+        except FaceError:
+            raise
+        self.note(None)

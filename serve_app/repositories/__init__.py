@@ -1,0 +1,1 @@
+"""All SQL. A method's name is the question it answers; services open the transactions."""

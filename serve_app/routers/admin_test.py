@@ -1,0 +1,29 @@
+"""POST /api/v1/admin/test/mask: try every option on a picture of one's own. Stores nothing."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from deployments.types import FacePipeline
+from serve_app.access import AdminAuth
+from serve_app.admission import Admission
+from serve_app.openapi import mask_test_docs
+from serve_app.schemas.mask import MaskQuery, mask_body
+
+
+def admin_test_router(pipeline: FacePipeline, admission: Admission) -> APIRouter:
+    """The route behind the console's test page."""
+    router = APIRouter(prefix="/api/v1/admin/test", tags=["admin"])
+
+    @router.post("/mask", summary="Faces and masked picture in one answer", **mask_test_docs())
+    async def test_mask(request: Request, _: AdminAuth, query: Annotated[MaskQuery, Query()]) -> Response:
+        params, masking = query.detect_params(), query.mask_params()
+        result = await admission.run(
+            request, lambda data, left_s: pipeline.mask(data, params, masking, left_s)
+        )
+        request_id = request.scope["state"]["request_id"]
+        body = mask_body(request_id, result.value, params, masking, result.total_ms)
+        return Response(body, media_type="application/json")
+
+    return router
