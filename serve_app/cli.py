@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from models.errors import FaceError
 from serve_app.keys_cli import keys_app, migrate_database
@@ -41,7 +42,8 @@ def main() -> None:
     try:
         app()
     except (FaceError, SettingsError, StartError) as error:
-        Console(stderr=True).print(f"[bold red]error[/] {error}", highlight=False, soft_wrap=True)
+        text = escape(str(error))
+        Console(stderr=True).print(f"[bold red]error[/] {text}", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import databases
@@ -42,6 +43,13 @@ class DatabaseUnavailableError(FaceError):
     """PostgreSQL cannot be reached; trying again a little later will help."""
 
 
+def _port(url: str) -> int | None:
+    """The port a URL names among its options: `databases` would take PGPORT instead."""
+    parts = urlsplit(url)
+    given = parse_qs(parts.query).get("port")
+    return int(given[0]) if given else parts.port
+
+
 class Database:
     """The pool of one replica. Connections are opened when needed, so a start needs no database."""
 
@@ -49,6 +57,7 @@ class Database:
         self.url = url
         self._database = databases.Database(
             url,
+            port=_port(url),
             min_size=0,
             max_size=pool_size,
             timeout=CONNECT_TIMEOUT_S,

@@ -15,10 +15,9 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
-from deployments.loopback import keep_replica_local
 from deployments.pipeline import ServePipeline
+from deployments.replica import set_up_replica
 from deployments.transport import Outbox
-from serve_app import logs
 from serve_app.app import create_app
 from serve_app.http_protocol import EnvelopeProtocol
 from serve_app.metrics import metrics_app
@@ -43,8 +42,7 @@ class Ingress:
         session: str,
         max_age_s: float,
     ) -> None:
-        keep_replica_local()
-        logs.configure()
+        set_up_replica()
         pipeline = ServePipeline(decoder, detector, masker, Outbox(session, max_age_s))
         app = create_app(settings, pipeline, ServeLedger(limiter))
         self._servers = [await _start(server_config(app, settings), settings.host, settings.port)]

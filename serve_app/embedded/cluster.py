@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from serve_app.embedded import child
 from serve_app.embedded.account import Account, account_of, give, open_tree, open_way
-from serve_app.embedded.binaries import find_release
+from serve_app.embedded.binaries import find_release, trees_of
 from serve_app.embedded.errors import EmbeddedError
 from serve_app.embedded.postmaster import SOCKET, is_postgres, read_pid_file
 from serve_app.embedded.serverlog import ServerLog
@@ -101,7 +101,8 @@ class Cluster:
             EmbeddedError: initdb failed, or the socket's folder is somebody else's.
         """
         if os.geteuid() == 0:
-            open_tree(self.release)
+            for tree in trees_of(self.release):
+                open_tree(tree)
         if not self.data.exists():
             self._initialise()
         elif self.data.stat().st_uid != self.account.uid:

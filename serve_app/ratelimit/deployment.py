@@ -7,7 +7,7 @@ from typing import Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.loopback import keep_replica_local
+from deployments.replica import set_up_replica
 from serve_app.ratelimit.lease import Grants, Order
 from serve_app.ratelimit.ledger import Ledger
 from serve_app.ratelimit.limit import RateLimit
@@ -18,7 +18,7 @@ class Limiter:
     """Counts for all ingress replicas. Always a single replica: two would each allow the whole limit."""
 
     def __init__(self, limits: Mapping[str, RateLimit | None]) -> None:
-        keep_replica_local()
+        set_up_replica()
         self._ledger = Ledger(limits)
 
     async def take(self, order: Order) -> Grants:

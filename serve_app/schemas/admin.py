@@ -18,12 +18,14 @@ from serve_app.repositories.api_keys import ApiKey
 
 MOST_NAME_CHARACTERS = 100
 
-_SHOWN = r"[^\u0000-\u001F\u007F-\u009F]"  # no control characters
+_CONTROL = r"\u0000-\u001F\u007F-\u009F"
 
 Name = Annotated[
     str,
     StringConstraints(
-        strip_whitespace=True, max_length=MOST_NAME_CHARACTERS, pattern=rf"^{_SHOWN}*\S{_SHOWN}*$"
+        strip_whitespace=True,
+        max_length=MOST_NAME_CHARACTERS,
+        pattern=rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$",
     ),
 ]
 

@@ -36,6 +36,7 @@ pytestmark = [
     ),
 ]
 PROJECT = Path(__file__).parents[3]
+BUSY = "DO $$ BEGIN WHILE clock_timestamp() < now() + interval '20 s' LOOP END LOOP; END $$"
 LAUNCHER = """
 import sys, time
 from pathlib import Path
@@ -78,6 +79,19 @@ def server(folder: Path) -> Iterator[EmbeddedPostgres]:
     postgres = EmbeddedPostgres(folder)
     yield postgres
     postgres.stop()
+
+
+@pytest.fixture
+def leftover(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A running server of the folder whose launcher is gone."""
+    cluster = Cluster.at(folder)
+    cluster.prepare()
+    with cluster.spawn() as process:
+        try:
+            wait_until(lambda: cluster.serving_url() is not None, 20)
+            yield process
+        finally:
+            process.kill()
 
 
 def copy(blank: Path, folder: Path) -> Path:
@@ -215,28 +229,24 @@ def test_a_killed_launcher_takes_its_server_along(server: EmbeddedPostgres, fold
     assert ask(server.start(), "SELECT n FROM kept") == 7
 
 
-def test_a_server_that_outlived_its_launcher_is_replaced(server: EmbeddedPostgres, folder: Path) -> None:
-    cluster = Cluster.at(folder)
-    cluster.prepare()
-    with cluster.spawn() as leftover:
-        wait_until(lambda: cluster.serving_url() is not None, 20)
-        url = server.start()
-        assert leftover.wait(1) == 0
+def test_a_server_that_outlived_its_launcher_is_replaced(
+    server: EmbeddedPostgres, folder: Path, leftover: subprocess.Popen[bytes]
+) -> None:
+    url = server.start()
+    assert leftover.wait(1) == 0
     assert pid_of(folder) != leftover.pid
     assert ask(url, "SELECT 1") == 1
 
 
-def test_processes_of_a_killed_server_do_not_hinder_a_start(server: EmbeddedPostgres, folder: Path) -> None:
-    cluster = Cluster.at(folder)
-    cluster.prepare()
-    with cluster.spawn() as leftover:
-        wait_until(lambda: cluster.serving_url() is not None, 20)
-        url = cluster.serving_url()
-        assert url is not None
-        busy = threading.Thread(target=answers, args=[url, "DO 'BEGIN LOOP END LOOP; END'"])
-        busy.start()
-        wait_until(lambda: ask(url, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DO %'") == 1, 10)
-        leftover.kill()
+def test_processes_of_a_killed_server_do_not_hinder_a_start(
+    server: EmbeddedPostgres, folder: Path, leftover: subprocess.Popen[bytes]
+) -> None:
+    url = Cluster.at(folder).serving_url()
+    assert url is not None
+    busy = threading.Thread(target=answers, args=[url, BUSY])
+    busy.start()
+    wait_until(lambda: ask(url, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DO %'") == 1, 10)
+    leftover.kill()
     assert answers(server.start())
     busy.join()
 

@@ -1,20 +1,28 @@
-"""Keeps the ports between replicas off the network when the Ray node itself is on 127.0.0.1 only.
-
-Ray binds its own servers to the node's address, but Ray Serve 2.60 opens each replica's gRPC port on all
-interfaces, and what arrives there is unpickled. There is no setting for it.
-"""
+"""What every replica does first: its log goes where ours goes, and its port stays on this machine."""
 
 from importlib import import_module
 from typing import Any, Final
 
+from deployments import logs
+
 LOOPBACK: Final = "127.0.0.1"
 
 
-def keep_replica_local() -> None:
-    """Call it in a deployment's constructor: Ray Serve opens the port after that.
+def set_up_replica() -> None:
+    """Call it in a deployment's constructor: Ray Serve opens the replica's port after that.
 
     Raises:
         AttributeError: This Ray opens its port in another way; the port would be public, so do not start.
+    """
+    logs.configure()
+    _keep_local()
+
+
+def _keep_local() -> None:
+    """Keep the port between replicas off the network when the Ray node itself is on 127.0.0.1 only.
+
+    Ray binds its own servers to the node's address, but Ray Serve 2.60 opens each replica's gRPC port on all
+    interfaces, and what arrives there is unpickled. There is no setting for it.
     """
     replica: Any = import_module("ray.serve._private.replica")
     ray_util: Any = import_module("ray.util")
