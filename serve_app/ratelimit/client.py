@@ -14,7 +14,7 @@ from serve_app.ratelimit.lease import Ask, Grants, Order
 from serve_app.ratelimit.limit import RateLimit
 from serve_app.ratelimit.local_share import LocalShare
 
-CALL_TIMEOUT_S: Final = 0.25
+CALL_TIMEOUT_S: Final = 1.0
 RETRY_S: Final = 1.0
 TIDY_S: Final = 0.1
 """Leases that end so close together return their tokens together."""

@@ -23,8 +23,9 @@ class Ledger:
     wait before the limit is reached, and what idle leases hold back then is next to nothing. Who holds a
     lease is not kept: one that never comes back was used, or is counted as if it were.
 
-    Tokens count from the moment they are lent. One may be used up to a lease later, so a span may hold that
-    much more than the limit: under 1 % of a minute, at most 5 % of a second.
+    Tokens count from the moment they are lent. One may be used a call and a lease later, so a span may hold
+    that much more than the limit: while calls are quick, 1 % of a minute, 5 % of a second. A subject's first
+    period is exact.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ import hashlib
 import re
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -83,8 +84,8 @@ class KeyCache:
         self._keys = keys
         self._grace_s = grace_s
         self._clock = clock
-        self._known: dict[bytes, _Entry] = {}
-        self._unknown: dict[bytes, float] = {}
+        self._known: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._unknown: OrderedDict[bytes, float] = OrderedDict()
         self._hash_by_id: dict[UUID, bytes] = {}
         self._waiting: dict[bytes, asyncio.Future[KnownKey | None]] = {}
         self._asking: asyncio.Task[None] | None = None
@@ -177,11 +178,11 @@ class KeyCache:
         if key is None:
             self._known.pop(key_hash, None)
             if len(self._unknown) >= MOST_UNKNOWN:
-                self._unknown.pop(next(iter(self._unknown)))
+                self._unknown.popitem(last=False)
             self._unknown[key_hash] = self._clock()
             return
         if key_hash not in self._known and len(self._known) >= MOST_KNOWN:
-            oldest = self._known.pop(next(iter(self._known)))
+            _, oldest = self._known.popitem(last=False)
             self._hash_by_id.pop(oldest.key.id, None)
         self._known[key_hash] = _Entry(key, self._clock())
         self._hash_by_id[key.id] = key_hash

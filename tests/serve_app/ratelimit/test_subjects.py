@@ -33,7 +33,7 @@ def test_a_flood_of_addresses_neither_grows_memory_nor_evicts_those_who_used_up_
 
 
 def test_among_light_subjects_the_one_silent_for_longest_makes_room() -> None:
-    subjects = Subjects(RateLimit(10, PERIOD_S), 3)
+    subjects = Subjects(RateLimit(100, PERIOD_S), 3)
     for now_s, subject in enumerate("abcad"):
         subjects.active(subject, now_s).take(1, now_s)
     assert [subjects.find(subject) is not None for subject in "abcd"] == [True, False, True, True]

@@ -23,6 +23,12 @@ def test_a_burst_comes_back_one_period_later() -> None:
     assert (burst.remaining(64.9), burst.remaining(65.0)) == (0, 10)
 
 
+def test_requests_close_together_come_back_together_with_the_last_of_them() -> None:
+    close = window(10)
+    assert [close.take(5, 0.0), close.take(5, 0.75)] == [5, 5]
+    assert (close.remaining(60.5), close.remaining(60.75)) == (0, 10)
+
+
 def test_a_burst_at_the_end_of_the_first_window_leaves_nothing_for_the_second() -> None:
     late = window(300)
     late.take(1, 0.0)
