@@ -56,12 +56,16 @@ def create_app(settings: Settings, pipeline: FacePipeline, ledger: LedgerPort) -
     )
     app.state.access = Access(settings, limiter, tier)
     admission = Admission(settings)
-    app.include_router(images_router(pipeline, admission))
-    app.include_router(admin_auth_router(settings))
-    app.include_router(api_keys.router)
-    app.include_router(admin_test_router(pipeline, admission))
-    app.include_router(health_router(pipeline, settings.model, tier))
+    routers = (
+        images_router(pipeline, admission),
+        admin_auth_router(settings),
+        api_keys.router,
+        admin_test_router(pipeline, admission),
+        health_router(pipeline, settings.model, tier),
+    )
+    for router in routers:
+        app.include_router(router)
     add_docs(app)
     add_security(app)
-    errors.install(app)
+    errors.install(app, [route for router in routers for route in router.routes])
     return RequestLog(app)

@@ -3,14 +3,14 @@
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 
 from deployments.errors import (
     DeadlineExceededError,
@@ -76,11 +76,21 @@ def error_response(status: int, detail: str, headers: Mapping[str, str] | None =
     return Response(body, status, extra, media_type="application/json")
 
 
-def install(app: FastAPI) -> None:
-    """Answer every failure of the app with the envelope."""
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Answer every failure of the app with the envelope; a 405 names every method of its path.
+
+    Args:
+        app: The application.
+        routes: Of its API.
+    """
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+        return _http_error(request, error, routes)
+
     app.add_exception_handler(FaceError, _face_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -110,21 +120,19 @@ async def _validation_error(_: Request, error: Exception) -> Response:
     return error_response(422, problems)
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-    detail = str(error.detail)
+def _http_error(request: Request, error: HTTPException, routes: Sequence[BaseRoute]) -> Response:
+    detail, headers = str(error.detail), dict(error.headers or {})
     if error.status_code == 404:
         detail = "no such path; /docs lists what there is"
     elif error.status_code == 405:
-        allowed = ", ".join(sorted(_methods_of(request)))
-        return error_response(405, f"{request.method} is not allowed here; use {allowed}", {"Allow": allowed})
-    return error_response(error.status_code, detail, error.headers)
+        headers["Allow"] = ", ".join(sorted(_methods(request, routes))) or headers.get("Allow", "")
+        detail = f"{request.method} is not allowed here; use {headers['Allow'] or 'another method'}"
+    return error_response(error.status_code, detail, headers)
 
 
-def _methods_of(request: Request) -> set[str]:
-    """What the path of a request does understand; Starlette names the methods of one route only."""
-    app: FastAPI = request.app
-    matching = (route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE)
+def _methods(request: Request, routes: Sequence[BaseRoute]) -> set[str]:
+    """What the path of a request understands; Starlette names the methods of one of its routes."""
+    matching = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
     return {method for route in matching for method in getattr(route, "methods", None) or ()}
 
 

@@ -133,7 +133,7 @@ def test_a_locker_that_ends_while_stages_fill_it_leaves_nothing(outbox: Outbox, 
 
     def fill(locker: Locker) -> None:
         try:
-            for _ in range(5_000):  # 180 MB at most, should nobody be refused
+            for _ in range(20_000):  # 700 MB at most, should nobody be refused
                 outbox.send(small, locker)
         except RequestEndedError:
             refused.append(True)

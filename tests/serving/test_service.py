@@ -194,7 +194,7 @@ def test_ctrl_c_ends_everything_within_ten_seconds_and_kill_9_hinders_no_start(t
     first.process.kill()
     first.process.wait()
     _, alive = psutil.wait_procs(replicas, timeout=20)
-    assert len(replicas) == 4
+    assert len(replicas) == 5
     assert not alive
     second = start(tmp_path, FACE_API_MODEL=model, PORT=first.url.rsplit(":", 1)[1])
     children = descendants(second)
