@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from serve_app.database import Database, DatabaseUnavailableError
@@ -50,11 +51,10 @@ def list_keys() -> None:
                 used = f"{row.last_used_at:%Y-%m-%d %H:%M}" if row.last_used_at else "never"
                 shown = f"{row.key_prefix}...{row.key_suffix}"
                 active = "yes" if row.is_active else "revoked"
-                table.add_row(str(row.id), row.name, shown, active, str(row.request_count), used)
+                table.add_row(str(row.id), escape(row.name), shown, active, str(row.request_count), used)
 
     _ask(add_rows)
-    console = Console()
-    console.print(table, width=max(console.width, TABLE_WIDTH), crop=False, soft_wrap=True)
+    Console(width=max(Console().width, TABLE_WIDTH)).print(table)
 
 
 @keys_app.command()

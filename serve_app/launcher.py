@@ -53,6 +53,7 @@ RAY_SWITCHES: Final = {
 }
 READY_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 6.0
+RAY_LOGS: Final = "/tmp/ray/session_latest/logs"  # noqa: S108 - Ray's own folder
 LEFTOVER_TIMEOUT_S: Final = 20.0
 LOG_POLL_S: Final = 0.2
 
@@ -260,7 +261,8 @@ def _deploy(config: dict[str, Any]) -> None:
     from ray.serve._private.api import serve_start  # noqa: PLC0415
     from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415
 
-    logging.getLogger("ray").setLevel(logging.ERROR)  # what its start has to say is not for the operator
+    for name in ("ray", "ray.serve"):  # what their start has to say is not for the operator
+        logging.getLogger(name).setLevel(logging.ERROR)
     schema = ServeDeploySchema.model_validate(config)
     cores = os.cpu_count() or 1
     ray.init(
@@ -270,7 +272,7 @@ def _deploy(config: dict[str, Any]) -> None:
         namespace="serve",
         object_store_memory=100 * 2**20,  # pictures travel in shared memory of our own
         logging_level=logging.ERROR,
-        log_to_driver=True,
+        log_to_driver=False,  # our own lines come through the log pipe
     )
     client: Any = serve_start(
         http_options=schema.http_options.model_dump(), proxy_location=schema.proxy_location
@@ -290,7 +292,7 @@ def _wait_until_ready(settings: Settings, stop: threading.Event) -> None:
             if httpx.get(f"{base_url(settings)}/readyz", timeout=10).status_code == 200:
                 return
     if not stop.is_set():
-        raise StartError(f"the service was not ready after {READY_TIMEOUT_S:.0f} s; see the log lines above")
+        raise StartError(f"the service was not ready after {READY_TIMEOUT_S:.0f} s; see {RAY_LOGS}")
 
 
 def _reason(application: Any) -> str:  # noqa: ANN401 - Ray's type is private
