@@ -2,9 +2,9 @@
 
     python -m loadtests.throughput --image photo.jpg --concurrency 8 --seconds 10 --rounds 3
 
-Rounds alternate between /detect, /mask and the bare loop, so that a noisy machine hits all alike; the
-figures are medians over rounds. The load generator is Python threads over http.client: it costs about
-0.3 ms of processor per request, which it takes from the same machine.
+Rounds alternate between the routes (/detect and /mask) and the bare loop, so that a noisy machine hits all
+alike; the figures are medians over rounds. The load generator is Python threads over http.client: it costs
+about 0.3 ms of processor per request, which it takes from the same machine.
 """
 
 import argparse
@@ -157,6 +157,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=10.0, help="length of one round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--routes", nargs="+", default=["detect", "mask"], help="such as mask?store=none")
     parser.add_argument("--no-bare", action="store_true", help="leave out the bare loop")
     options = parser.parse_args()
     body, api_key = options.image.read_bytes(), os.environ.get("FACE_API_KEY", "")
@@ -167,10 +168,10 @@ def main() -> None:
         else LocalPipeline(Scrfd.load(settings.scrfd_options()), settings.max_image_pixels)
     )
     results: dict[str, list[Round]] = {}
-    for route in ("detect", "mask"):  # warm-up, not counted
+    for route in options.routes:  # warm-up, not counted
         over_http(options.url, route, body, options.concurrency, 2.0, api_key)
     for _ in range(options.rounds):
-        for route in ("detect", "mask"):
+        for route in options.routes:
             measured = over_http(options.url, route, body, options.concurrency, options.seconds, api_key)
             results.setdefault(f"/{route}, {options.concurrency} clients", []).append(measured)
             if pipeline is not None:

@@ -12,7 +12,7 @@ from starlette.types import Receive
 
 from deployments.deadline import Deadline
 from deployments.errors import DeadlineExceededError, OverloadedError
-from serve_app.body import BodyStream, ClientDisconnectedError, read_upload
+from serve_app.body import BodyStream, ClientDisconnectedError, Upload, read_upload
 from serve_app.settings import Settings
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Admission:
         self._settings = settings
         self._in_flight = 0
 
-    async def run(self, request: Request, work: Callable[[bytes, float], Awaitable[T]]) -> Timed[T]:
+    async def run(self, request: Request, work: Callable[[Upload, float], Awaitable[T]]) -> Timed[T]:
         """Read the upload and give it to `work`, with the seconds left of the deadline.
 
         Raises:
@@ -48,9 +48,9 @@ class Admission:
         try:
             with self._slot():
                 async with asyncio.timeout(deadline.left_s):
-                    data = await read_upload(body, request.headers, self._settings.max_upload_bytes)
+                    upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
                     started = time.perf_counter()
-                    value = await _unless_disconnected(request.receive, work(data, deadline.left_s))
+                    value = await _unless_disconnected(request.receive, work(upload, deadline.left_s))
                     return Timed(value, (time.perf_counter() - started) * 1e3)
         except TimeoutError as error:
             raise DeadlineExceededError(

@@ -14,13 +14,15 @@ from serve_app.database_tier import DatabaseTier
 from serve_app.middleware.request_log import RequestLog
 from serve_app.openapi import add_security
 from serve_app.ratelimit.client import LedgerPort, RateLimiter
-from serve_app.routers import api_keys
+from serve_app.routers import admin_data, api_keys
 from serve_app.routers.admin_auth import admin_auth_router
 from serve_app.routers.admin_test import admin_test_router
 from serve_app.routers.docs import add_docs
 from serve_app.routers.health import health_router
 from serve_app.routers.images import images_router
+from serve_app.services.processing import Processing
 from serve_app.settings import Settings
+from serve_app.storage_tier import StorageTier
 
 LIMITER_TIMEOUT_S = 5.0
 """How long a start waits for the limiter; without it the limits are local at first."""
@@ -35,14 +37,19 @@ def create_app(settings: Settings, pipeline: FacePipeline, ledger: LedgerPort) -
         ledger: Keeps the counts of the rate limits for all replicas.
     """
     tier = None if settings.database is None else DatabaseTier(settings.database, settings)
+    storage = StorageTier(settings, tier) if tier is not None and settings.storage_enabled else None
     limiter = RateLimiter(settings.rate_limits, ledger)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if tier is not None:
             await tier.start()
+        if storage is not None:
+            await storage.start()
         await limiter.announce(LIMITER_TIMEOUT_S)
         yield
+        if storage is not None:
+            await storage.stop()
         if tier is not None:
             await tier.stop()
 
@@ -55,13 +62,16 @@ def create_app(settings: Settings, pipeline: FacePipeline, ledger: LedgerPort) -
         lifespan=lifespan,
     )
     app.state.access = Access(settings, limiter, tier)
+    app.state.storage = storage
     admission = Admission(settings)
+    processing = Processing(pipeline, None if storage is None else storage.recorder)
     routers = (
-        images_router(pipeline, admission),
+        images_router(processing, admission),
         admin_auth_router(settings),
         api_keys.router,
+        admin_data.router,
         admin_test_router(pipeline, admission),
-        health_router(pipeline, settings.model, tier),
+        health_router(pipeline, settings.model, tier, storage),
     )
     for router in routers:
         app.include_router(router)

@@ -1,5 +1,6 @@
 """The picture in a request body: multipart or raw, bounded while it is read, never in a temporary file."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
@@ -35,6 +36,14 @@ class ClientDisconnectedError(FaceError):
     """The client left before its answer was ready."""
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What a client sent."""
+
+    data: bytes  # the encoded picture
+    filename: str | None  # as the client named it: not to be trusted
+
+
 class BodyStream:
     """The pieces of a request body, and whether they have ended."""
 
@@ -53,8 +62,8 @@ class BodyStream:
         return chunk
 
 
-async def read_upload(body: BodyStream, headers: Headers, max_bytes: int) -> bytes:
-    """The encoded picture of a request.
+async def read_upload(body: BodyStream, headers: Headers, max_bytes: int) -> Upload:
+    """The picture of a request.
 
     Args:
         body: Of the request.
@@ -76,12 +85,12 @@ async def read_upload(body: BodyStream, headers: Headers, max_bytes: int) -> byt
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(max_bytes)
     if is_multipart:
-        data = await _read_multipart(body, options.get("boundary", ""), max_bytes)
+        upload = await _read_multipart(body, options.get("boundary", ""), max_bytes)
     else:
-        data = await _read_raw(body, max_bytes)
-    if not data:
+        upload = Upload(await _read_raw(body, max_bytes), None)
+    if not upload.data:
         raise EmptyUploadError("the upload is empty; " + ACCEPTED)
-    return data
+    return upload
 
 
 async def _read_raw(body: BodyStream, max_bytes: int) -> bytes:
@@ -96,7 +105,7 @@ async def _read_raw(body: BodyStream, max_bytes: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _read_multipart(body: BodyStream, boundary: str, max_bytes: int) -> bytes:
+async def _read_multipart(body: BodyStream, boundary: str, max_bytes: int) -> Upload:
     try:
         parser = PushMultipartParser(boundary, max_segment_count=MAX_PARTS, strict=True)
         return await _parse(body, parser, max_bytes)
@@ -104,8 +113,9 @@ async def _read_multipart(body: BodyStream, boundary: str, max_bytes: int) -> by
         raise MalformedBodyError(f"the multipart body is broken ({error}); {ACCEPTED}") from error
 
 
-async def _parse(body: BodyStream, parser: PushMultipartParser, max_bytes: int) -> bytes:
+async def _parse(body: BodyStream, parser: PushMultipartParser, max_bytes: int) -> Upload:
     parts: list[list[bytes]] = []  # every part called `image`
+    filename: str | None = None
     current: list[bytes] | None = None
     picture_size = total = 0
     while not body.ended:
@@ -120,6 +130,7 @@ async def _parse(body: BodyStream, parser: PushMultipartParser, max_bytes: int) 
                 current = [] if event.name == PART else None
                 if current is not None:
                     parts.append(current)
+                    filename = event.filename
             elif event and current is not None:
                 picture_size += len(event)
                 if picture_size > max_bytes:
@@ -129,7 +140,7 @@ async def _parse(body: BodyStream, parser: PushMultipartParser, max_bytes: int) 
     if len(parts) != 1:
         found = "is missing" if not parts else "was sent more than once"
         raise MalformedBodyError(f"the part `{PART}` {found}; {ACCEPTED}")
-    return b"".join(parts[0])
+    return Upload(b"".join(parts[0]), filename)
 
 
 def _too_large(max_bytes: int) -> BodyTooLargeError:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from models.errors import FaceError
 from serve_app.keys_cli import keys_app, migrate_database
 from serve_app.launcher import DEFAULT_CONFIG, StartError
+from serve_app.maintenance_cli import maintenance_app
 from serve_app.models_cli import models_app
 from serve_app.oneshot import detect_files, mask_files
 from serve_app.settings import SettingsError, load_settings
@@ -19,6 +20,7 @@ from serve_app.settings import SettingsError, load_settings
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
+app.add_typer(maintenance_app, name="maintenance")
 app.command("migrate")(migrate_database)
 app.command("detect")(detect_files)
 app.command("mask")(mask_files)

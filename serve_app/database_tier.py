@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import secrets
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -27,8 +28,9 @@ class DatabaseTier:
     """API keys, their use, and the administrator."""
 
     def __init__(self, url: str, settings: Settings) -> None:
-        self._database = Database(url, settings.database_pool_size)
-        self.keys = ApiKeyRepository(self._database)
+        self.database = Database(url, settings.database_pool_size)
+        self.owner = secrets.randbelow(2**31)  # of the lock this replica holds while it lives
+        self.keys = ApiKeyRepository(self.database)
         self.key_cache = KeyCache(self.keys, settings.api_key_grace_s)
         self.key_usage = KeyUsage(self.keys)
         password = settings.admin_password
@@ -39,17 +41,17 @@ class DatabaseTier:
                 settings.admin_user,
                 password.get_secret_value(),
                 settings.admin_session_ttl_s,
-                SessionRepository(self._database),
-                LoginFailureRepository(self._database),
+                SessionRepository(self.database),
+                LoginFailureRepository(self.database),
             )
         )
-        self._events = KeyEvents(self._database, self.key_cache)
+        self._events = KeyEvents(self.database, self.key_cache, self.owner)
         self._is_migrated = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Bring the tables up to date, or go on trying while the database is away."""
-        await self._database.open()
+        await self.database.open()
         if not await self._try_to_migrate():
             self._begin(self._migrate())
         self._begin(self._events.run())
@@ -61,11 +63,11 @@ class DatabaseTier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.key_usage.close()
-        await self._database.close()
+        await self.database.close()
 
     async def is_ready(self) -> bool:
         """Whether the database answers and has its tables."""
-        return await self._database.is_ready() and self._is_migrated
+        return await self.database.is_ready() and self._is_migrated
 
     async def _migrate(self) -> None:
         is_done = False
@@ -75,9 +77,9 @@ class DatabaseTier:
 
     async def _try_to_migrate(self) -> bool:
         try:
-            await migrate(self._database.url)
+            await migrate(self.database.url)
         except DatabaseUnavailableError as error:
-            self._database.note(error.__cause__ or error)
+            self.database.note(error.__cause__ or error)
             return False
         except Exception:
             logger.exception("migration failed")

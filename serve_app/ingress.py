@@ -38,6 +38,7 @@ class Ingress:
         detector: DeploymentHandle[Any],
         masker: DeploymentHandle[Any],
         limiter: DeploymentHandle[Any],
+        _maintenance: DeploymentHandle[Any],  # works by itself; named here so that Ray starts it
         *,
         session: str,
         max_age_s: float,

@@ -18,7 +18,7 @@ from serve_app.migrate import migrate
 from serve_app.repositories.api_keys import ApiKeyRepository
 from serve_app.schemas.admin import Name
 from serve_app.services.api_keys import create_key
-from serve_app.settings import OFF, SettingsError, load_settings
+from serve_app.settings import OFF, Settings, SettingsError, load_settings
 
 T = TypeVar("T")
 ROWS_AT_ONCE = 100
@@ -68,15 +68,14 @@ def revoke(key_id: Annotated[UUID, typer.Argument(help="As `face-api keys list` 
 
 def migrate_database() -> None:
     """Bring the tables of the database to the state this version needs."""
-    with _database_url() as url:
+    with database_url(load_settings()) as url:
         done = _run(migrate(url))
         typer.echo(f"revision {done.after}" + ("" if done.before == done.after else f", was {done.before}"))
 
 
 @contextmanager
-def _database_url() -> Iterator[str]:
+def database_url(settings: Settings) -> Iterator[str]:
     """The configured database, or the embedded one: the running one, else started for this command."""
-    settings = load_settings()
     if settings.database is not None:
         yield settings.database
         return
@@ -98,7 +97,7 @@ def _ask(question: Callable[[ApiKeyRepository], Awaitable[T]]) -> T:
         finally:
             await database.close()
 
-    with _database_url() as url:
+    with database_url(load_settings()) as url:
         return _run(ask(url))
 
 

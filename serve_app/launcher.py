@@ -29,9 +29,11 @@ from models.errors import ModelError
 from models.resolve import resolve_model
 from serve_app.database import DatabaseUnavailableError
 from serve_app.embedded.postgres import EmbeddedPostgres
+from serve_app.embedded.s3 import EmbeddedS3
 from serve_app.first_start import first_start
 from serve_app.migrate import migrate
 from serve_app.settings import OFF, Settings
+from serve_app.storage_tier import environment_of
 
 DEFAULT_CONFIG: Final = Path(__file__).parents[1] / "configs" / "local.yaml"
 RAY_SWITCHES: Final = {
@@ -76,10 +78,22 @@ def serve(settings: Settings, config_path: Path, console: Console) -> None:
         check_port(settings.host, settings.port, "PORT", patience_s)
         if settings.metrics_port:
             check_port(settings.metrics_host, settings.metrics_port, "FACE_API_METRICS_PORT", patience_s)
-        _serve(settings, config, console)
+        _serve(settings, config, console, has_storage=wants_storage(settings, config_path))
 
 
-def _serve(settings: Settings, config: dict[str, Any], console: Console) -> None:
+def wants_storage(settings: Settings, config_path: Path) -> bool:
+    """Whether to run an S3 server of our own: beside the embedded PostgreSQL, unless told otherwise.
+
+    A config other than the default one is for production: there storage is off unless asked for.
+    """
+    if settings.database_url is not None or settings.s3_endpoint is not None:
+        return False
+    if "storage_enabled" in settings.model_fields_set:
+        return settings.storage_enabled
+    return config_path.resolve() == DEFAULT_CONFIG.resolve()
+
+
+def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_storage: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -93,13 +107,14 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console) -> None
         application["args"] = {"model": settings.model or resolved.setting, **given, "session": session}
     console.print(f"starting {resolved.name}; this takes half a minute")
     os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
-    with _metrics_folder(settings), _log_pipe(settings), _database(settings):
+    with _metrics_folder(settings), _log_pipe(settings), _database(settings), _objects(settings, has_storage):
         try:
             _deploy(config)
             _wait_until_ready(settings, stop)
             if not stop.is_set():
                 model = _health(settings)["model"]
-                console.print(_welcome(settings, resolved.licence, model), highlight=False, soft_wrap=True)
+                text = _welcome(settings, resolved.licence, model, has_storage=has_storage)
+                console.print(text, highlight=False, soft_wrap=True)
             stop.wait()
         finally:
             console.print("stopping")
@@ -245,6 +260,21 @@ def _database(settings: Settings) -> Iterator[None]:
         postgres.stop()
 
 
+@contextlib.contextmanager
+def _objects(settings: Settings, has_storage: bool) -> Iterator[None]:
+    """An S3 server of our own, where one is wanted. Replicas find it in their environment."""
+    if not has_storage:
+        yield
+        return
+    s3 = EmbeddedS3(settings.objects_dir)
+    try:
+        options = s3.start()
+        os.environ |= {"FACE_API_STORAGE_ENABLED": "true", **environment_of(options)}
+        yield
+    finally:
+        s3.stop()
+
+
 def _reach(url: str) -> None:
     try:
         asyncio.run(migrate(url))
@@ -307,11 +337,14 @@ def _health(settings: Settings) -> dict[str, Any]:
     return health
 
 
-def _welcome(settings: Settings, licence: str, model: str) -> str:
+def _welcome(settings: Settings, licence: str, model: str, *, has_storage: bool) -> str:
     url, header = base_url(settings), ""
     lines = [f"\n[bold green]ready[/]  {url}", f"model   {model} ({licence})", f"docs    {url}/docs"]
     if settings.database_url is None:
         lines.append(f"admin   {settings.admin_user}; password and API key: {settings.credentials_file}")
+    if has_storage:
+        kept = f"originals and results in {settings.objects_dir}"
+        lines.append(f"kept    {kept} (FACE_API_STORAGE_ENABLED=false keeps none)")
     if settings.api_key_enabled:
         header = '-H "X-API-Key: $KEY" '
         lines.append(f"key     {_key_line(settings)}")

@@ -9,12 +9,13 @@ from deployments.decoding.deployment import Decoder
 from deployments.detection.deployment import Detector
 from deployments.masking.deployment import Masker
 from serve_app.ingress import Ingress
+from serve_app.maintenance.deployment import MaintenanceWorker
 from serve_app.ratelimit.deployment import Limiter
 from serve_app.settings import SettingsError, load_settings
 
 
 def build(args: dict[str, Any]) -> Application:
-    """The application graph: ingress → decoder, detector, masker, and the limiter beside them.
+    """The application graph: ingress → decoder, detector, masker, the limiter and maintenance beside them.
 
     Args:
         args: Settings that take the place of their `FACE_API_*` variable, by lower-case name.
@@ -30,14 +31,17 @@ def build(args: dict[str, Any]) -> Application:
             "start with `face-api serve`, or serve everybody with FACE_API_API_KEY_ENABLED=false"
         )
     parcels: dict[str, Any] = {"session": session, "max_age_s": max(120.0, 4 * settings.request_timeout_s)}
-    stages = (Ingress, Decoder, Detector, Masker, Limiter)
-    ingress, decoder, detector, masker, limiter = (_deployment(stage) for stage in stages)
+    if settings.storage_enabled and settings.database is None:
+        raise SettingsError("FACE_API_STORAGE_ENABLED=true needs a database: set FACE_API_DATABASE_URL")
+    stages = (Ingress, Decoder, Detector, Masker, Limiter, MaintenanceWorker)
+    ingress, decoder, detector, masker, limiter, maintenance = (_deployment(stage) for stage in stages)
     return ingress.bind(
         settings,
         decoder.bind(max_pixels=settings.max_image_pixels, **parcels),
         detector.bind(settings.scrfd_options()),
         masker.bind(**parcels),
         limiter.bind(settings.rate_limits),
+        maintenance.bind(settings),
         **parcels,
     )
 

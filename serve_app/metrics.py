@@ -32,6 +32,12 @@ KEY_LOOKUPS: Final = Counter(
 KEY_USAGE_LOST: Final = Counter(
     "face_api_key_usage_lost", "Counted requests that could not be written.", registry=REGISTRY
 )
+STORAGE_FAILURES: Final = Counter(
+    "face_api_storage_failures",
+    "Pictures that were to be kept and were not, by reason; `busy`: too many at once.",
+    ["reason"],
+    registry=REGISTRY,
+)
 LIMITED: Final = Counter(
     "face_api_rate_limited", "Requests refused by a rate limit.", ["route"], registry=REGISTRY
 )

@@ -38,6 +38,8 @@ MASK_HEADERS: Final = {
     "X-Encode-Ms": ("Milliseconds spent encoding.", "number"),
     "X-Total-Ms": ("Milliseconds from the last body byte to the result.", "number"),
     "X-Model": ("The model that was used.", "string"),
+    "X-Image-Id": ("With storage on: the stored picture, once all of it is stored.", "string"),
+    "X-Job-Id": ("With storage on: what was done to it.", "string"),
     "Server-Timing": ("Milliseconds of every stage (W3C Server Timing).", "string"),
 }
 RATE_LIMIT: Final = {
@@ -170,6 +172,20 @@ def mask_test_docs() -> dict[str, Any]:
 def admin_failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Responses of an admin route: these, and what may happen to each of them."""
     return _failures(*statuses, 429, 500, 501, 503)
+
+
+def redirect_docs(description: str, *statuses: int) -> dict[str, Any]:
+    """Arguments of an admin route that answers with a link to go to, or fails with one of these."""
+    headers = {
+        "Location": {"description": "The link.", "schema": {"type": "string", "format": "uri"}},
+        "Cache-Control": {"description": "`no-store`: the link ends soon.", "schema": {"type": "string"}},
+    }
+    redirect = {"description": description, "headers": {**REQUEST_ID, **headers}}
+    return {
+        "status_code": 302,
+        "response_class": Response,
+        "responses": {302: redirect, **admin_failures(*statuses)},
+    }
 
 
 def add_security(app: FastAPI) -> None:

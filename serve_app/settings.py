@@ -87,6 +87,25 @@ class Settings(BaseSettings):
         default=(),
         description="Addresses or networks, separated by commas, whose X-Forwarded-For is believed.",
     )
+    storage_enabled: bool = Field(default=False, description="Keep originals and results in S3.")
+    s3_endpoint: str | None = Field(default=None, description="URL of an S3 server; unset: AWS.")
+    s3_public_endpoint: str | None = Field(
+        default=None, description="URL under which clients reach the S3 server, in links to results."
+    )
+    s3_region: str = Field(default="us-east-1", description="Region of the bucket.")
+    s3_bucket: str = Field(default="face-api", min_length=3, description="Bucket of originals and results.")
+    s3_access_key: str | None = Field(default=None, description="Unset: AWS's usual places.")
+    s3_secret_key: SecretStr | None = Field(default=None, description="Secret of the access key.")
+    s3_link_ttl_s: int = Field(default=900, ge=1, le=604800, description="Lifetime of signed links, seconds.")
+    storage_wait_ms: int = Field(
+        default=2000, ge=0, description="How long an answer waits until all is stored; then its ids are null."
+    )
+    storage_max_in_flight: int = Field(
+        default=32, gt=0, description="Pictures one ingress replica is storing; more are not stored."
+    )
+    retention_days: float | None = Field(
+        default=None, gt=0, description="Images older than this are deleted. Unset: kept."
+    )
     metrics_host: str = Field(default="127.0.0.1", description="Address of the metrics endpoint.")
     metrics_port: int = Field(default=9464, ge=0, le=65535, description="Port of /metrics; 0 = none.")
 
@@ -142,6 +161,11 @@ class Settings(BaseSettings):
     def postgres_dir(self) -> Path:
         """Where the embedded PostgreSQL keeps its data."""
         return (self.data_dir / "postgres").resolve()
+
+    @property
+    def objects_dir(self) -> Path:
+        """Where the embedded S3 server keeps its data."""
+        return (self.data_dir / "objects").resolve()
 
     @property
     def credentials_file(self) -> Path:

@@ -9,21 +9,22 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import stat
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import quote
 
-from serve_app.embedded import child
 from serve_app.embedded.account import Account, account_of, give, open_tree, open_way
 from serve_app.embedded.binaries import find_release, trees_of
 from serve_app.embedded.errors import EmbeddedError
-from serve_app.embedded.postmaster import SOCKET, is_postgres, read_pid_file
+from serve_app.embedded.postmaster import SOCKET, STOP_STEPS, is_postgres, read_pid_file
 from serve_app.embedded.serverlog import ServerLog
+from serve_app.embedded.start_child import start_child
+from serve_app.embedded.supervisor import StopSteps
 
 USER: Final = "postgres"
 DATABASE: Final = "face_api"
@@ -58,6 +59,10 @@ INITDB_OPTIONS: Final = (
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """One data folder and what is needed to run it. Only the holder of its lock changes it."""
+
+    name: ClassVar[str] = "PostgreSQL"
+    way_out: ClassVar[str] = "set FACE_API_DATABASE_URL to a server of yours"
+    stop_steps: ClassVar[StopSteps] = STOP_STEPS
 
     folder: Path  # absolute
     release: Path
@@ -122,6 +127,11 @@ class Cluster:
         settings = {**SETTINGS, "unix_socket_directories": f'"{folder}"'}
         return self._start("postgres", "-D", str(self.data), *(f"--{k}={v}" for k, v in settings.items()))
 
+    def is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether the server that this process is accepts connections."""
+        found = read_pid_file(self.data)
+        return found is not None and found.is_ready and found.pid == process.pid
+
     def serving_url(self) -> str | None:
         """URL of the running server, whoever started it; None while it does not answer for DATABASE."""
         found = read_pid_file(self.data)
@@ -180,18 +190,8 @@ class Cluster:
         if os.geteuid() == 0:  # each time: somebody may have closed a folder since
             for folder in (self.release, self.data, self.socket_folder):
                 open_way(self.account, folder)
-        identity = [str(self.account.uid), str(self.account.gid), str(os.getpid())]
-        shim = [sys.executable, "-I", "-S", child.__file__, *identity]
-        with self.log.open() as output:
-            return subprocess.Popen(  # noqa: S603 - our own words
-                [*shim, str(self.release / "bin" / program), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=output,
-                cwd="/",
-                env=ENVIRONMENT,
-                start_new_session=True,
-            )
+        command = [str(self.release / "bin" / program), *arguments]
+        return start_child(command, self.account, signal.SIGINT, self.log, ENVIRONMENT)
 
     def _has_database(self, socket_folder: Path) -> bool:
         done = self._client(socket_folder, "psql", "-XAtc", "SELECT datname FROM pg_database", USER)

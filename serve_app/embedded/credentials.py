@@ -1,14 +1,9 @@
 """The file that tells an operator the address, password and key of a service with a database of its own."""
 
-import json
-import os
-import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from serve_app.embedded.errors import EmbeddedError
+from serve_app.embedded.private_file import read_private, write_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +22,7 @@ def read_credentials(path: Path) -> Credentials | None:
     Raises:
         EmbeddedError: The file cannot be read, or holds something else.
     """
-    try:
-        return TypeAdapter(Credentials).validate_json(path.read_bytes(), strict=True)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise EmbeddedError(f"{path} cannot be read ({error.strerror}); run face-api as its owner") from error
-    except ValidationError as error:
-        raise EmbeddedError(
-            f"{path} does not hold the credentials it should; restore it, or remove it to have new ones made"
-        ) from error
+    return read_private(path, Credentials)
 
 
 def write_credentials(path: Path, credentials: Credentials) -> None:
@@ -45,19 +31,4 @@ def write_credentials(path: Path, credentials: Credentials) -> None:
     Raises:
         EmbeddedError: The file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # mode 0600
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(json.dumps(asdict(credentials), indent=2, ensure_ascii=False) + "\n")
-                file.flush()
-                os.fsync(descriptor)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise EmbeddedError(
-            f"{path} cannot be written ({error.strerror}); set FACE_API_DATA_DIR to another folder"
-        ) from error
+    write_private(path, credentials)

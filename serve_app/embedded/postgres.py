@@ -1,18 +1,14 @@
 """The embedded PostgreSQL as the launcher and short commands see it."""
 
-import fcntl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO
 
 from serve_app.embedded.cluster import Cluster
-from serve_app.embedded.errors import EmbeddedError, FolderInUseError
+from serve_app.embedded.folder import lock_folder, start_or_join, translated, turn
 from serve_app.embedded.postmaster import end_leftover
-from serve_app.embedded.supervisor import READY_TIMEOUT_S, Supervisor
-
-POLL_S: Final = 0.1
+from serve_app.embedded.supervisor import Supervisor
 
 
 class EmbeddedPostgres:
@@ -33,11 +29,9 @@ class EmbeddedPostgres:
             FolderInUseError: Another process runs the PostgreSQL of this folder.
             EmbeddedError: It cannot run; says what to do.
         """
-        with _translated(self.folder):
-            lock = _locked(self.folder)
-        self._lock = lock
+        self._lock = lock_folder(self.folder, "the database", Cluster.way_out)
         try:
-            with _translated(self.folder):
+            with translated(self.folder, Cluster.way_out):
                 cluster = Cluster.at(self.folder)
                 end_leftover(cluster.data, cluster.socket_folder)
                 cluster.prepare()
@@ -67,58 +61,10 @@ def running(folder: Path) -> Iterator[str]:
     Raises:
         EmbeddedError: It cannot run; says what to do.
     """
-    with _translated(folder):
-        turn = _open(folder, "turn")
-    with turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with turn(folder, Cluster.way_out):
         postgres = EmbeddedPostgres(folder)
-        url = _start_or_join(postgres)
+        url = start_or_join(postgres.start, lambda: Cluster.at(folder).serving_url())
         try:
             yield url
         finally:
             postgres.stop()
-
-
-def _start_or_join(postgres: EmbeddedPostgres) -> str:
-    """The lock is held while a server starts, runs and stops: wait until that one serves or is gone."""
-    deadline_s = time.monotonic() + READY_TIMEOUT_S
-    while True:
-        try:
-            return postgres.start()
-        except FolderInUseError:
-            url = Cluster.at(postgres.folder).serving_url()
-            if url is not None:
-                return url
-            if time.monotonic() > deadline_s:
-                raise
-            time.sleep(POLL_S)
-
-
-def _locked(folder: Path) -> IO[bytes]:
-    """The lock of the folder, held until it is closed or this process ends."""
-    lock = _open(folder, "lock")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise FolderInUseError(
-            f"another face-api runs the database in {folder}; stop it, "
-            "or set FACE_API_DATA_DIR to another folder"
-        ) from error
-    return lock
-
-
-def _open(folder: Path, name: str) -> IO[bytes]:
-    folder.mkdir(parents=True, exist_ok=True)
-    return (folder / name).open("ab")
-
-
-@contextmanager
-def _translated(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise EmbeddedError(
-            f"{error.filename or folder} cannot be used ({error.strerror}); "
-            "set FACE_API_DATA_DIR to another folder, or FACE_API_DATABASE_URL to a server of yours"
-        ) from error

@@ -1,4 +1,4 @@
-"""What PostgreSQL writes to standard error: kept in one small file, and quoted when it does not start."""
+"""What a server writes to standard error: kept in one small file, and quoted when it does not start."""
 
 import os
 import re

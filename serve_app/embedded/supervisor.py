@@ -1,17 +1,17 @@
-"""Keeps PostgreSQL running: one thread starts it, waits for it, and starts it again when it dies."""
+"""Keeps a server running: one thread starts it, waits for it, and starts it again when it dies."""
 
 import contextlib
 import json
 import logging
+import signal
 import subprocess
 import threading
 import time
 from concurrent.futures import Future
-from typing import Final
+from typing import Final, Protocol
 
-from serve_app.embedded.cluster import Cluster
 from serve_app.embedded.errors import EmbeddedError
-from serve_app.embedded.postmaster import STOP_STEPS, read_pid_file
+from serve_app.embedded.serverlog import ServerLog
 
 READY_TIMEOUT_S: Final = 120.0
 """A dead server is noticed at once; this is for one that recovers after a kill on a slow disk."""
@@ -20,22 +20,61 @@ RUNNING_TICK_S: Final = 0.25
 MIN_DELAY_S: Final = 0.5
 MAX_DELAY_S: Final = 8.0
 
+StopSteps = tuple[tuple[signal.Signals, float], ...]
+"""Signals, each with the seconds it is waited for."""
+
 logger = logging.getLogger("face_api.embedded")
 
 
+class Server(Protocol):
+    """What can be started and watched: one folder of PostgreSQL, or of rclone."""
+
+    @property
+    def name(self) -> str:
+        """As people call it."""
+        ...
+
+    @property
+    def way_out(self) -> str:
+        """What to do instead of mending it."""
+        ...
+
+    @property
+    def stop_steps(self) -> StopSteps:
+        """How it is asked to end."""
+        ...
+
+    @property
+    def log(self) -> ServerLog:
+        """The log, from its beginning."""
+        ...
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start it as a child of the calling thread."""
+        ...
+
+    def is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether the server that this process is does its work."""
+        ...
+
+    def clean_up(self) -> None:
+        """Remove what it leaves behind."""
+        ...
+
+
 class Supervisor:
-    """The server of one cluster, from `start` to `stop`.
+    """One server, from `start` to `stop`.
 
     Linux ends a child when the thread that made it ends (PR_SET_PDEATHSIG). So one thread makes every server
     and lives as long as they shall.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._log = cluster.log
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._log = server.log
         self._stopping = threading.Event()
         self._started: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, name="embedded-postgres", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"embedded-{server.name}", daemon=True)
 
     def start(self) -> None:
         """Returns when the server accepts connections.
@@ -47,8 +86,9 @@ class Supervisor:
         try:
             self._started.result(READY_TIMEOUT_S)
         except TimeoutError as error:
+            name, log = self._server.name, self._log.path
             raise EmbeddedError(
-                f"PostgreSQL was not ready after {READY_TIMEOUT_S:.0f} s; its log is {self._log.path}"
+                f"{name} was not ready after {READY_TIMEOUT_S:.0f} s; its log is {log}"
             ) from error
 
     def stop(self) -> None:
@@ -56,7 +96,7 @@ class Supervisor:
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
-        self._cluster.clean_up()
+        self._server.clean_up()
 
     def _run(self) -> None:
         delay_s = MIN_DELAY_S
@@ -68,14 +108,14 @@ class Supervisor:
             if not self._started.done():
                 self._started.set_exception(
                     EmbeddedError(
-                        f"PostgreSQL did not start: {reason} (log: {self._log.path}); "
-                        "mend that, or set FACE_API_DATABASE_URL to a server of yours"
+                        f"{self._server.name} did not start: {reason} (log: {self._log.path}); "
+                        f"mend that, or {self._server.way_out}"
                     )
                 )
                 return
             if time.monotonic() - began_s > MAX_DELAY_S:
                 delay_s = MIN_DELAY_S
-            event = "embedded PostgreSQL died; starting it again"
+            event = f"embedded {self._server.name} died; starting it again"
             logger.warning(json.dumps({"event": event, "reason": reason, "delay_s": delay_s}))
             if self._stopping.wait(delay_s):
                 return
@@ -86,7 +126,7 @@ class Supervisor:
         try:
             self._log.keep_small()
             self._log.mark()
-            process = self._cluster.spawn()
+            process = self._server.spawn()
         except OSError as error:
             return str(error)
         is_ready = False
@@ -95,16 +135,16 @@ class Supervisor:
         ):
             if is_ready:
                 self._log.keep_small()
-            elif (found := read_pid_file(self._cluster.data)) and found.is_ready and found.pid == process.pid:
+            elif self._server.is_ready(process):
                 is_ready = True
                 if not self._started.done():
                     self._started.set_result(None)
-        _end(process)
+        _end(process, self._server.stop_steps)
         return self._log.last_words()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    for number, patience_s in STOP_STEPS:
+def _end(process: subprocess.Popen[bytes], stop_steps: StopSteps) -> None:
+    for number, patience_s in stop_steps:
         process.send_signal(number)  # does nothing once it has ended
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(patience_s)

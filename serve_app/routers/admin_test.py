@@ -20,7 +20,7 @@ def admin_test_router(pipeline: FacePipeline, admission: Admission) -> APIRouter
     async def test_mask(request: Request, _: AdminAuth, query: Annotated[MaskQuery, Query()]) -> Response:
         params, masking = query.detect_params(), query.mask_params()
         result = await admission.run(
-            request, lambda data, left_s: pipeline.mask(data, params, masking, left_s)
+            request, lambda upload, left_s: pipeline.mask(upload.data, params, masking, left_s)
         )
         request_id = request.scope["state"]["request_id"]
         body = mask_body(request_id, result.value, params, masking, result.total_ms)

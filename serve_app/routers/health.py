@@ -12,10 +12,14 @@ from serve_app.database_tier import DatabaseTier
 from serve_app.errors import RETRY_AFTER, error_response
 from serve_app.openapi import health_docs, livez_docs, readyz_docs
 from serve_app.readiness import Readiness
+from serve_app.storage_tier import StorageTier
 
 
 def health_router(
-    pipeline: FacePipeline, configured_model: str | None, tier: DatabaseTier | None
+    pipeline: FacePipeline,
+    configured_model: str | None,
+    tier: DatabaseTier | None,
+    storage: StorageTier | None,
 ) -> APIRouter:
     """The routes that orchestrators and operators ask."""
     router = APIRouter(tags=["health"])
@@ -28,7 +32,8 @@ def health_router(
         except FaceError:
             model = None
         database_ready = None if tier is None else await tier.is_ready()
-        is_ok = model is not None and database_ready is not False
+        storage_ready = None if storage is None else await storage.objects.is_ready()
+        is_ok = model is not None and database_ready is not False and storage_ready is not False
         body = {
             "status": "ok" if is_ok else "degraded",
             "model": model.name if model else configured_model,
@@ -38,8 +43,8 @@ def health_router(
             "provider": model.provider if model else None,
             "database_enabled": tier is not None,
             "database_ready": database_ready,
-            "storage_enabled": False,
-            "storage_ready": None,
+            "storage_enabled": storage is not None,
+            "storage_ready": storage_ready,
         }
         headers = {} if is_ok else RETRY_AFTER
         return Response(json.dumps(body), 200 if is_ok else 503, headers, media_type="application/json")

@@ -5,49 +5,57 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from deployments.types import Anonymised, FacePipeline
+from deployments.types import Anonymised
 from serve_app.access import DetectCaller, MaskCaller
 from serve_app.admission import Admission
 from serve_app.openapi import detect_docs, mask_docs
 from serve_app.schemas.detect import DetectQuery, detect_body
 from serve_app.schemas.mask import MaskQuery
+from serve_app.services.processing import Processing
+from serve_app.services.recording import Recorded
 
 MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
 
-def images_router(pipeline: FacePipeline, admission: Admission) -> APIRouter:
+def images_router(processing: Processing, admission: Admission) -> APIRouter:
     """The routes that take pictures."""
     router = APIRouter(prefix="/api/v1", tags=["faces"])
 
     @router.post("/detect", summary="Find the faces of a picture", **detect_docs())
     async def detect(request: Request, _: DetectCaller, query: Annotated[DetectQuery, Query()]) -> Response:
         params = query.detect_params()
-        found = await admission.run(request, lambda data, left_s: pipeline.detect(data, params, left_s))
-        body = detect_body(request.scope["state"]["request_id"], found.value, params, found.total_ms)
+        done = await admission.run(
+            request, lambda upload, left_s: processing.detect(upload, params, query.store, left_s)
+        )
+        request_id = request.scope["state"]["request_id"]
+        body = detect_body(request_id, done.value.analysed, params, done.total_ms, done.value.recorded)
         return Response(body, media_type="application/json")
 
     @router.post("/mask", summary="Get a picture back with every face hidden", **mask_docs())
     async def mask(request: Request, _: MaskCaller, query: Annotated[MaskQuery, Query()]) -> Response:
         params, masking = query.detect_params(), query.mask_params()
-        result = await admission.run(
-            request, lambda data, left_s: pipeline.mask(data, params, masking, left_s)
+        done = await admission.run(
+            request, lambda upload, left_s: processing.mask(upload, params, masking, query.store, left_s)
         )
-        analysed, masked = result.value.analysed, result.value.masked
+        anonymised, recorded = done.value.anonymised, done.value.recorded
+        analysed, masked = anonymised.analysed, anonymised.masked
         headers: dict[str, Any] = {
             "X-Face-Count": str(len(analysed.inferred.detections.boxes)),
             "X-Inference-Ms": f"{analysed.inferred.inference_ms:.2f}",
             "X-Mask-Ms": f"{masked.mask_ms:.2f}",
             "X-Encode-Ms": f"{masked.encode_ms:.2f}",
-            "X-Total-Ms": f"{result.total_ms:.2f}",
+            "X-Total-Ms": f"{done.total_ms:.2f}",
             "X-Model": analysed.inferred.model,
-            "Server-Timing": server_timing(result.value, result.total_ms),
+            "Server-Timing": server_timing(anonymised, recorded, done.total_ms),
         }
+        if recorded.image_id is not None:
+            headers |= {"X-Image-Id": str(recorded.image_id), "X-Job-Id": str(recorded.job_id)}
         return Response(masked.data, headers=headers, media_type=MEDIA_TYPES[masking.format])
 
     return router
 
 
-def server_timing(result: Anonymised, total_ms: float) -> str:
+def server_timing(result: Anonymised, recorded: Recorded, total_ms: float) -> str:
     """Every stage of a masked picture in milliseconds, as the header browsers and proxies know."""
     analysed, inferred = result.analysed, result.analysed.inferred
     stages = {
@@ -62,4 +70,6 @@ def server_timing(result: Anonymised, total_ms: float) -> str:
         "encode": result.masked.encode_ms,
         "total": total_ms,
     }
+    if recorded.storage_ms is not None:
+        stages["storage"] = recorded.storage_ms
     return ", ".join(f"{stage};dur={value:.2f}" for stage, value in stages.items())

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.types import Analysed, ImageInfo
 from models.types import INPUT_SIZE, Detections, DetectParams
+from serve_app.services.recording import NOTHING, Keep, Recorded
 
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
@@ -23,6 +24,10 @@ class DetectQuery(BaseModel):
     max_faces: Annotated[
         int, Field(ge=0, le=2**31 - 1, description="Keep the best so many; 0 = no limit.")
     ] = 0
+
+    store: Annotated[
+        Keep, Field(description="With storage on: keep nothing, the job and its result, or the original too.")
+    ] = "both"
 
     def detect_params(self) -> DetectParams:
         """As the pipeline takes them."""
@@ -156,9 +161,16 @@ class DetectResponse(BaseModel):
     profiling: Profiling
 
 
-def detect_body(request_id: str, analysed: Analysed, params: DetectParams, total_ms: float) -> bytes:
+def detect_body(
+    request_id: str, analysed: Analysed, params: DetectParams, total_ms: float, recorded: Recorded = NOTHING
+) -> bytes:
     """JSON of a DetectResponse."""
-    return to_json(detect_answer(request_id, analysed, params, total_ms))
+    answer = detect_answer(request_id, analysed, params, total_ms)
+    if recorded.image_id is not None:
+        answer |= {"image_id": str(recorded.image_id), "job_id": str(recorded.job_id)}
+    if recorded.storage_ms is not None:
+        answer["profiling"]["storage_ms"] = round(recorded.storage_ms, 2)
+    return to_json(answer)
 
 
 def to_json(answer: dict[str, Any]) -> bytes:

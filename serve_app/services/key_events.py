@@ -1,4 +1,7 @@
-"""Hears of changed API keys on a connection of its own, and knows when it hears nothing."""
+"""Hears of changed API keys on a connection of its own, and knows when it hears nothing.
+
+The connection also holds the advisory lock that tells other processes that this replica lives.
+"""
 
 import asyncio
 import contextlib
@@ -14,6 +17,8 @@ from serve_app.database import CONNECT_TIMEOUT_S, UNREACHABLE, Database
 from serve_app.services.api_keys import KeyCache
 
 CHANNEL: Final = "face_api_keys"
+OWNER_CLASS: Final = 0xFACE
+"""First number of the advisory lock that a replica holds while it lives; the second is its own."""
 HEARTBEAT_S: Final = 1.0
 ANSWER_TIMEOUT_S: Final = 2.0
 RETRY_S: Final = 1.0
@@ -29,9 +34,10 @@ class KeyEvents:
     a revoked key live on.
     """
 
-    def __init__(self, database: Database, cache: KeyCache) -> None:
+    def __init__(self, database: Database, cache: KeyCache, owner: int) -> None:
         self._database = database
         self._cache = cache
+        self._owner = owner
         self._ping = PING + uuid4().hex
         self._heard = asyncio.Event()
 
@@ -54,6 +60,7 @@ class KeyEvents:
         connection: Any = await asyncpg.connect(self._database.url, timeout=CONNECT_TIMEOUT_S)
         try:
             await connection.add_listener(CHANNEL, self._on_message)
+            await connection.execute("SELECT pg_advisory_lock($1, $2)", OWNER_CLASS, self._owner)
             self._database.note(None)
             while True:
                 self._heard.clear()

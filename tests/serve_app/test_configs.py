@@ -21,7 +21,7 @@ def test_a_config_is_valid_and_bounds_every_queue(path: Path) -> None:
     (application,) = config["applications"]
     load_settings(**application["args"])
     stages = {deployment["name"]: deployment for deployment in application["deployments"]}
-    assert set(stages) == {"Ingress", "Decoder", "Detector", "Masker", "Limiter"}
+    assert set(stages) == {"Ingress", "Decoder", "Detector", "Masker", "Limiter", "MaintenanceWorker"}
     assert all(stage["max_queued_requests"] > 0 for stage in stages.values())
     detector = stages["Detector"]
     assert detector["max_ongoing_requests"] >= 2 * detector["user_config"]["max_batch_size"]
@@ -32,7 +32,7 @@ def test_a_config_is_valid_and_bounds_every_queue(path: Path) -> None:
 
 def test_the_readme_names_every_setting_and_no_other() -> None:
     readme = (PROJECT / "README.md").read_text()
-    named = set(re.findall(r"FACE_API_[A-Z_]+", readme))
+    named = set(re.findall(r"FACE_API_[A-Z0-9_]+", readme))
     assert named == {f"FACE_API_{name.upper()}" for name in Settings.model_fields} - {"FACE_API_PORT"}
 
 

@@ -100,7 +100,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         variables = {"FACE_API_MODEL": "scrfd_500m", "FACE_API_MODEL_DIRS": str(weights)}
     else:
         variables = {"FACE_API_MODEL": str(write_tiny_scrfd(folder / "tiny.onnx"))}
-    running = start(folder, write_batching_config(folder), **variables)
+    config = write_batching_config(folder)
+    running = start(folder, config, FACE_API_STORAGE_ENABLED="true", **variables)
     yield running
     stop(running)
 

@@ -65,6 +65,7 @@ def test_health_names_the_model_and_its_provider(client: httpx.Client) -> None:
     assert health["status"] == "ok"
     assert health["provider"].endswith("ExecutionProvider")
     assert health["database_enabled"] is health["database_ready"] is True
+    assert health["storage_enabled"] is health["storage_ready"] is True
     assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
 
 
@@ -194,7 +195,7 @@ def test_ctrl_c_ends_everything_within_ten_seconds_and_kill_9_hinders_no_start(t
     first.process.kill()
     first.process.wait()
     _, alive = psutil.wait_procs(replicas, timeout=20)
-    assert len(replicas) == 5
+    assert len(replicas) == 6
     assert not alive
     second = start(tmp_path, FACE_API_MODEL=model, PORT=first.url.rsplit(":", 1)[1])
     children = descendants(second)

@@ -1,0 +1,1 @@
+"""Maintenance beside the answers, as a Ray Serve deployment of its own."""
