@@ -4,13 +4,14 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import databases
+from databases.backends.dialects.psycopg import dialect
 from sqlalchemy.sql import ClauseElement
 
 from models.errors import FaceError
@@ -48,6 +49,26 @@ def _port(url: str) -> int | None:
     parts = urlsplit(url)
     given = parse_qs(parts.query).get("port")
     return int(given[0]) if given else parts.port
+
+
+class Prepared:
+    """A statement that is compiled once. `databases` compiles for each call: 0.3 ms for an INSERT."""
+
+    def __init__(self, query: ClauseElement) -> None:
+        """Compile as `databases` does; every value is a `bindparam` with a name of its own."""
+        compiled: Any = query.compile(dialect=dialect(paramstyle="pyformat"))  # type: ignore[no-untyped-call]
+        self._names = sorted(compiled.params)
+        self._given: dict[str, Any] = compiled.params
+        self._processors: dict[str, Any] = compiled._bind_processors
+        self.text: str = compiled.string % {name: f"${i}" for i, name in enumerate(self._names, 1)}
+
+    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+        """The values in the order of the statement's parameters; constants fill in themselves."""
+        merged = {**self._given, **values}
+        return [
+            self._processors[name](merged[name]) if name in self._processors else merged[name]
+            for name in self._names
+        ]
 
 
 class Database:
@@ -97,6 +118,15 @@ class Database:
         with self._translated():
             async with asyncio.timeout(COMMAND_TIMEOUT_S):
                 await self._database.execute(query)
+
+    async def run(self, prepared: Prepared, **values: object) -> Sequence[Any]:
+        """Every row of a prepared statement; part of the task's transaction, where there is one."""
+        with self._translated():
+            async with asyncio.timeout(COMMAND_TIMEOUT_S), self._database.connection() as connection:
+                rows: list[Any] = await connection.raw_connection.fetch(
+                    prepared.text, *prepared.arguments(values)
+                )
+                return rows
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from serve_app.database import Database
+from serve_app.database import Database, Prepared
 from serve_app.tables import images, processing_jobs, storage_cleanup_tasks
 
 CLAIM_S: Final = 300.0
@@ -45,6 +45,28 @@ class Backlog:
     oldest_s: float  # age of the oldest; 0 without any
 
 
+_KEYS: Final = sa.cast(sa.bindparam("keys"), pg.ARRAY(sa.Text))
+_DUE_IN_S: Final = sa.cast(sa.bindparam("due_in_s"), sa.Double)
+ADD: Final = Prepared(
+    storage_cleanup_tasks.insert().from_select(
+        ["s3_key", "owner", "due_at"],
+        sa.select(
+            sa.func.unnest(_KEYS),
+            sa.cast(sa.bindparam("owner"), sa.Integer),
+            sa.func.now() + sa.func.make_interval(0, 0, 0, 0, 0, 0, _DUE_IN_S),
+        ),
+    )
+)
+TAKE_BACK: Final = Prepared(
+    storage_cleanup_tasks.delete()
+    .where(
+        storage_cleanup_tasks.c.s3_key == sa.any_(_KEYS),
+        storage_cleanup_tasks.c.owner == sa.cast(sa.bindparam("owner"), sa.Integer),
+    )
+    .returning(storage_cleanup_tasks.c.id)
+)
+
+
 class CleanupRepository:
     """Questions about cleanup tasks."""
 
@@ -59,26 +81,14 @@ class CleanupRepository:
             owner: Number of the advisory lock that the replica holds while it lives; None for garbage.
             due_in_s: When an owner that still lives must have finished.
         """
-        table = storage_cleanup_tasks
-        rows = sa.select(
-            sa.func.unnest(_texts(keys)),
-            sa.cast(owner, sa.Integer),
-            sa.func.now() + _seconds(due_in_s),
-        )
-        await self._database.execute(table.insert().from_select(["s3_key", "owner", "due_at"], rows))
+        await self._database.run(ADD, keys=list(keys), owner=owner, due_in_s=float(due_in_s))
 
     async def take_back(self, keys: Sequence[str], owner: int) -> int:
         """How many of the owner's tasks for these keys were still there; they are gone now.
 
         In the transaction that writes the rows. Fewer than `keys`: cleanup was quicker, so roll back.
         """
-        table = storage_cleanup_tasks
-        query = (
-            table.delete()
-            .where(table.c.s3_key == sa.any_(_texts(keys)), table.c.owner == owner)
-            .returning(table.c.id)
-        )
-        return len(await self._database.fetch_all(query))
+        return len(await self._database.run(TAKE_BACK, keys=list(keys), owner=owner))
 
     async def claim(self, count: int, owner_class: int) -> list[CleanupTask]:
         """Tasks that are due, and those of owners that died; nobody else gets them for CLAIM_S.

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from serve_app.database import Database
+from serve_app.database import Database, Prepared
 from serve_app.repositories.pages import ids_of_page
 from serve_app.tables import images, processing_jobs
 
@@ -34,6 +34,11 @@ class StoredImage(Image):
     processed_s3_key: str | None  # of the latest result that was kept
 
 
+INSERT: Final = Prepared(
+    images.insert().values({field.name: sa.bindparam(f"new_{field.name}") for field in fields(Image)})
+)
+
+
 class ImageRepository:
     """Questions about images."""
 
@@ -42,8 +47,9 @@ class ImageRepository:
 
     async def insert(self, image: Image) -> None:
         """A new row, made now."""
-        values = {field.name: getattr(image, field.name) for field in fields(image)}
-        await self._database.execute(images.insert().values(values))
+        await self._database.run(
+            INSERT, **{f"new_{field.name}": getattr(image, field.name) for field in fields(image)}
+        )
 
     async def get(self, image_id: UUID) -> StoredImage | None:
         """One image."""

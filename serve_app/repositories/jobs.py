@@ -4,14 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from deployments.types import MaskMethod, OutputFormat
-from serve_app.database import Database
+from serve_app.database import Database, Prepared
 from serve_app.repositories.pages import ids_of_page
 from serve_app.tables import processing_jobs
 
@@ -54,6 +54,14 @@ class StoredJob(JobFacts):
     created_at: datetime
 
 
+INSERT: Final = Prepared(
+    processing_jobs.insert().values(
+        {
+            **{field.name: sa.bindparam(f"new_{field.name}") for field in fields(JobFacts)},
+            "detections": sa.cast(sa.bindparam("new_detections", type_=sa.Text), JSONB),
+        }
+    )
+)
 COLUMNS = [processing_jobs.c[field.name] for field in fields(StoredJob)]
 
 
@@ -65,10 +73,9 @@ class JobRepository:
 
     async def insert(self, job: Job) -> None:
         """A new row, made now."""
-        values = {field.name: getattr(job, field.name) for field in fields(JobFacts)}
-        text = sa.literal(json.dumps(job.detections, allow_nan=False), sa.Text)
-        values["detections"] = sa.cast(text, JSONB)
-        await self._database.execute(processing_jobs.insert().values(values))
+        values = {f"new_{field.name}": getattr(job, field.name) for field in fields(JobFacts)}
+        text = json.dumps(job.detections, allow_nan=False)
+        await self._database.run(INSERT, new_detections=text, **values)
 
     async def get(self, job_id: UUID) -> StoredJob | None:
         """One job, without its detections."""

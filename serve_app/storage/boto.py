@@ -34,10 +34,15 @@ UNREACHABLE: Final = (
 
 def make_client(options: StorageOptions, endpoint: str | None) -> AbstractAsyncContextManager[Any]:
     """A client for an endpoint of the server; it connects when it is used."""
+    is_local = urlsplit(endpoint or "").hostname in LOOPBACK
     config = Config(
         signature_version="s3v4",
         # "auto" would sign links for AWS's global host, which sends them to another one: that breaks them.
-        s3={"addressing_style": "path" if endpoint else "virtual"},
+        s3={
+            "addressing_style": "path" if endpoint else "virtual",
+            # TLS, or this machine's own memory, protects bodies; hashing each twice would cost milliseconds.
+            "payload_signing_enabled": not (is_local or (endpoint or "https:").startswith("https:")),
+        },
         max_pool_connections=MAX_CONNECTIONS,
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=READ_TIMEOUT_S,
@@ -46,7 +51,7 @@ def make_client(options: StorageOptions, endpoint: str | None) -> AbstractAsyncC
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         # HTTP_PROXY is for the world outside.
-        proxies={} if urlsplit(endpoint or "").hostname in LOOPBACK else None,
+        proxies={} if is_local else None,
     )
     client: AbstractAsyncContextManager[Any] = aioboto3.Session().client(
         "s3",
