@@ -37,6 +37,7 @@ OPTIONS: Final = (
     # Only rclone changes the folder, so what it remembers is right. When it forgets, it may lock itself out
     # for good: with 0 it did so within 100 uploads.
     "--dir-cache-time=87600h",
+    "--ignore-checksum",  # hashing each object as it is written doubled what an upload costs
     "--etag-hash=",  # otherwise a listing reads every object to hash it
     "--max-header-bytes=16384",  # a signed link with a long name, beside the cookies of a browser
     "--log-format=",
