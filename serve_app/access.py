@@ -20,6 +20,7 @@ from serve_app.database_tier import DatabaseTier
 from serve_app.metrics import LIMITED, LIMITER_UP, REPLICA
 from serve_app.ratelimit.client import RateLimiter
 from serve_app.repositories.api_keys import ApiKeyRepository
+from serve_app.retry_later import RetryLaterError
 from serve_app.services.admin import Admin, AdminAccounts
 from serve_app.services.api_keys import has_key_form
 from serve_app.settings import Settings
@@ -41,16 +42,8 @@ class TierOffError(FaceError):
     """What this needs is switched off."""
 
 
-class RateLimitedError(FaceError):
+class RateLimitedError(RetryLaterError):
     """The caller's share is used up."""
-
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        super().__init__(message, retry_after_s)
-        self.retry_after_s = retry_after_s
-
-    def __str__(self) -> str:
-        """The message alone."""
-        return str(self.args[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from deployments.errors import (
     UnsupportedFormatError,
 )
 from models.errors import FaceError, ModelError
-from serve_app.access import ForbiddenError, RateLimitedError, TierOffError, UnauthorizedError
+from serve_app.access import ForbiddenError, TierOffError, UnauthorizedError
 from serve_app.body import (
     BodyTooLargeError,
     ClientDisconnectedError,
@@ -30,8 +30,9 @@ from serve_app.body import (
     UnsupportedBodyError,
 )
 from serve_app.database import DatabaseUnavailableError
+from serve_app.retry_later import RetryLaterError
 from serve_app.schemas.pages import NotFoundError
-from serve_app.services.admin import LockedOutError, WrongCredentialsError
+from serve_app.services.admin import WrongCredentialsError
 
 STATUS_BY_ERROR: Final[dict[type[FaceError], int]] = {
     EmptyUploadError: 400,
@@ -46,8 +47,7 @@ STATUS_BY_ERROR: Final[dict[type[FaceError], int]] = {
     UnsupportedFormatError: 415,
     MalformedBodyError: 422,
     UnencodableError: 422,
-    LockedOutError: 429,
-    RateLimitedError: 429,
+    RetryLaterError: 429,
     ClientDisconnectedError: 499,  # nobody reads it; it is what the log says
     TierOffError: 501,
     DatabaseUnavailableError: 503,
@@ -106,7 +106,7 @@ async def _face_error(request: Request, error: Exception) -> Response:
 
 
 def _extra_headers(status: int, error: FaceError) -> dict[str, str]:
-    if isinstance(error, LockedOutError | RateLimitedError):
+    if isinstance(error, RetryLaterError):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
     return CHALLENGE if status == 401 else {}
 

@@ -14,6 +14,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from models.errors import FaceError
 from serve_app.repositories.admin import LoginFailureRepository, SessionRepository
+from serve_app.retry_later import RetryLaterError
 
 MOST_FAILURES: Final = 10
 BLOCK_S: Final = 15 * 60
@@ -27,16 +28,8 @@ class WrongCredentialsError(FaceError):
     """User name and password do not belong together."""
 
 
-class LockedOutError(FaceError):
+class LockedOutError(RetryLaterError):
     """Too many failed logins from this address."""
-
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        super().__init__(message, retry_after_s)
-        self.retry_after_s = retry_after_s
-
-    def __str__(self) -> str:
-        """The message alone."""
-        return str(self.args[0])
 
 
 @dataclass(frozen=True, slots=True)
