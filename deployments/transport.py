@@ -161,15 +161,20 @@ def sweep(max_age_s: float, session: str = "") -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder while others may still be putting files into it; rmdir is what shuts them out."""
+    """Remove a folder while others may still be putting files into it.
+
+    Without its name nobody finds it any more; what was on its way in at that moment is removed with it.
+    """
+    gone = folder.with_name(f"{folder.name}-gone")
     with contextlib.suppress(FileNotFoundError):  # never made, or swept
+        folder.rename(gone)
         while True:
             try:
-                folder.rmdir()
+                gone.rmdir()
             except OSError as error:
                 if error.errno != errno.ENOTEMPTY:
                     raise
-                for path in folder.iterdir():
+                for path in gone.iterdir():
                     path.unlink(missing_ok=True)
             else:
                 return
