@@ -98,7 +98,7 @@ class ServedModel:
 
     name: str
     supports_landmarks: bool
-    provider: str  # the ONNX Runtime execution provider in use, such as CUDAExecutionProvider
+    provider: str  # what computes, such as "CUDAExecutionProvider" or "OpenVINO CPU int8"
     licence: str
 
 

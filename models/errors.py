@@ -29,6 +29,14 @@ class ProviderError(ModelError):
     """The execution provider that was asked for is not the one that would run."""
 
 
+class PrecisionError(ModelError):
+    """The precision that was asked for cannot be computed here, or not with these weights."""
+
+
+class RangesError(ModelError):
+    """A file of activation ranges is none, or no ranges could be measured."""
+
+
 class SelfCheckError(ModelError):
     """A mixed batch does not equal the same pictures one by one: serving it would mix up faces."""
 

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,16 +29,25 @@ def prepare(source: Path, cache_dir: Path, digest: str) -> Path:
     Raises:
         ModelGraphError: The file is no SCRFD export of the known form.
     """
-    target = cache_dir / f"{digest[:16]}-r{RECIPE}.onnx"
+
+    def build() -> onnx.ModelProto:
+        try:
+            model = onnx.load(source)
+        except Exception as error:
+            raise ModelGraphError(f"{source} is not an ONNX file") from error
+        make_batch_safe(model)
+        return model
+
+    return cached(cache_dir / f"{digest[:16]}-r{RECIPE}.onnx", build)
+
+
+def cached(target: Path, build: Callable[[], onnx.ModelProto]) -> Path:
+    """`target`, built and put in its place in one step unless it is there and whole."""
     if target.is_file() and _is_whole(target):
         return target
-    try:
-        model = onnx.load(source)
-    except Exception as error:
-        raise ModelGraphError(f"{source} is not an ONNX file") from error
-    make_batch_safe(model)
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=cache_dir, suffix=".part", delete=False) as part:
+    model = build()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False) as part:
         part.write(model.SerializeToString())
     os.replace(part.name, target)  # noqa: PTH105 - both are strings of one folder
     return target

@@ -25,6 +25,7 @@ def postprocess(
     landmarks: list[Float32Array] | None,
     canvas: Canvas,
     params: DetectParams,
+    blob_shape: tuple[int, int] = (INPUT_SIZE, INPUT_SIZE),
 ) -> Detections:
     """Faces of one picture.
 
@@ -34,12 +35,15 @@ def postprocess(
         landmarks: For each stride (A, 10) offsets x, y of five points from the anchor, in strides.
         canvas: Gives the way back to source pixels.
         params: The request's own thresholds.
+        blob_shape: Height and width of what the session was given, multiples of 32: the anchors' grid.
 
     Raises:
         InferenceError: A score, box or landmark is not finite.
     """
     started = time.perf_counter()
-    found = [_candidates(index, scores, boxes, landmarks, params) for index in range(len(STRIDES))]
+    found = [
+        _candidates(index, scores, boxes, landmarks, params, blob_shape) for index in range(len(STRIDES))
+    ]
     all_scores, all_boxes, all_landmarks = (np.concatenate(parts) for parts in zip(*found, strict=True))
     if not (np.isfinite(all_boxes).all() and np.isfinite(all_landmarks).all()):
         raise InferenceError("the model returned numbers that are not finite")
@@ -141,6 +145,7 @@ def _candidates(
     boxes: list[Float32Array],
     landmarks: list[Float32Array] | None,
     params: DetectParams,
+    blob_shape: tuple[int, int],
 ) -> tuple[Float32Array, Float32Array, Float32Array]:
     """Scores (K,), boxes (K, 4) and landmarks (K, 10) in canvas pixels of one stride, over the threshold."""
     stride = STRIDES[index]
@@ -148,7 +153,7 @@ def _candidates(
     if np.isnan(flat).any():
         raise InferenceError("the model returned scores that are not numbers")
     rows = np.flatnonzero(flat >= params.confidence)
-    anchors = _anchors(INPUT_SIZE // stride, INPUT_SIZE // stride, stride)[rows]
+    anchors = _anchors(blob_shape[0] // stride, blob_shape[1] // stride, stride)[rows]
     distances = boxes[index][rows] * np.float32(stride)
     corners = np.concatenate([anchors - distances[:, :2], anchors + distances[:, 2:]], axis=1)
     if landmarks is None:
@@ -157,7 +162,7 @@ def _candidates(
     return flat[rows], corners, points
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _anchors(rows: int, columns: int, stride: int) -> Float32Array:
     """(rows * columns * 2, 2) anchor centres x, y: grid index times stride, without a half-cell shift."""
     y, x = np.mgrid[:rows, :columns]

@@ -16,11 +16,14 @@ from models.errors import SelfCheckError
 from models.graph import prepare
 from models.postprocess import postprocess
 from models.resolve import ModelSource, ResolvedModel, resolve_model
-from models.session import Provider, Session
-from models.types import INPUT_SIZE, Canvas, Detections, DetectParams, Float32Array, UInt8Array
+from models.session import Precision, Provider, Session, open_session
+from models.types import Canvas, Detections, DetectParams, Float32Array, UInt8Array
 
 SELF_CHECK_TOLERANCE: Final = 1e-3
 """Largest difference of an output between a batch and single runs; kernels differ in rounding by size."""
+
+COMMON_SHAPES: Final = ((360, 640), (427, 640), (480, 640), (640, 640), (640, 480), (640, 427), (640, 360))
+"""Heights and widths of the canvases of 16:9, 3:2, 4:3 and square pictures, both ways round."""
 
 logger = logging.getLogger("face_api.models")
 
@@ -32,7 +35,9 @@ class ScrfdOptions:
     source: ModelSource
     prepared_dir: Path  # batch-safe graphs are kept here
     provider: Provider = "auto"
-    threads: int = 0  # of the CPU provider; 0 = one for each core
+    threads: int = 0  # of a run on the CPU; 0 = one for each core
+    precision: Precision = "auto"
+    ranges_dirs: tuple[Path, ...] = ()  # activation ranges, looked up before those that are shipped
 
 
 class Scrfd:
@@ -57,13 +62,30 @@ class Scrfd:
             logger.warning("%s", note)
         graph = prepare(model.path, options.prepared_dir, model.digest)
         threads = options.threads or os.cpu_count() or 1
-        session = Session(graph, options.provider, threads)
+        session = open_session(graph, options.provider, threads, options.precision, options.ranges_dirs)
         check_batches(session)
         return cls(model, session)
 
+    def make_common_ready(self) -> None:
+        """Do what would delay the first picture of each common shape: for services, not for one picture."""
+        for height, width in COMMON_SHAPES:
+            self._session.make_ready(*_blob_shape(self._session, height, width))
+
+    def make_ready(self, canvas: Canvas) -> None:
+        """Do what would delay this picture because its shape is new. From any thread."""
+        self._session.make_ready(*self.blob_shape(canvas))
+
+    def blob_shape(self, canvas: Canvas) -> tuple[int, int]:
+        """Height and width a canvas is padded to; only canvases of one such shape make a batch.
+
+        It depends on the canvas alone, so a picture's answer does not depend on its neighbours.
+        """
+        height, width = canvas.pixels.shape[:2]
+        return _blob_shape(self._session, height, width)
+
     def stack(self, canvases: Sequence[Canvas]) -> UInt8Array:
-        """One blob (N, 640, 640, 3): each canvas at the top left, zeros to its right and below."""
-        blob = np.zeros((len(canvases), INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
+        """One blob (N, h, w, 3) of canvases of one `blob_shape`: each at the top left, zeros elsewhere."""
+        blob = np.zeros((len(canvases), *self.blob_shape(canvases[0]), 3), np.uint8)
         for row, canvas in enumerate(canvases):
             height, width = canvas.pixels.shape[:2]
             blob[row, :height, :width] = canvas.pixels
@@ -79,7 +101,7 @@ class Scrfd:
         """Faces of picture `row` of a batch, with its own thresholds."""
         own = [output[row] for output in outputs]
         landmarks = own[6:9] if self.supports_landmarks else None
-        return postprocess(own[0:3], own[3:6], landmarks, canvas, params)
+        return postprocess(own[0:3], own[3:6], landmarks, canvas, params, self.blob_shape(canvas))
 
     def detect(self, canvas: Canvas, params: DetectParams) -> Detections:
         """Faces of one picture."""
@@ -92,7 +114,7 @@ def check_batches(session: Session) -> None:
     Raises:
         SelfCheckError: It does not: one request's faces would go to another.
     """
-    pictures = _different_pictures()
+    pictures = _different_pictures(*_blob_shape(session, *COMMON_SHAPES[0]))
     batch = session.run(pictures)
     for row in range(len(pictures)):
         alone = session.run(pictures[row : row + 1])
@@ -106,11 +128,17 @@ def check_batches(session: Session) -> None:
                 )
 
 
-def _different_pictures() -> UInt8Array:
-    """(3, 640, 640, 3): noise, a gradient with red blocks, and black: their outputs differ everywhere."""
-    pictures = np.zeros((3, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
-    noise = np.random.default_rng(0).integers(0, 256, (INPUT_SIZE // 8, INPUT_SIZE // 8, 3), np.uint8)
+def _blob_shape(session: Session, height: int, width: int) -> tuple[int, int]:
+    """The smallest sides the session takes that hold a canvas."""
+    rows, columns = (next(side for side in session.sides if side >= size) for size in (height, width))
+    return rows, columns
+
+
+def _different_pictures(height: int, width: int) -> UInt8Array:
+    """(3, height, width, 3): noise, a gradient with red blocks, and black: all their outputs differ."""
+    pictures = np.zeros((3, height, width, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
     pictures[0] = noise.repeat(8, axis=0).repeat(8, axis=1)
-    pictures[1] = np.linspace(0, 255, INPUT_SIZE).astype(np.uint8)[:, None, None]
+    pictures[1] = np.linspace(0, 255, height).astype(np.uint8)[:, None, None]
     pictures[1, 64:128, 64:320] = (255, 0, 0)
     return pictures

@@ -3,7 +3,7 @@
 import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import argon2
 from argon2.exceptions import InvalidHashError
@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.resolve import ModelSource
 from models.scrfd import ScrfdOptions
+from models.session import Precision, Provider
 from serve_app.ratelimit.limit import RateLimit, parse_rate_limit
 
 Network = IPv4Network | IPv6Network
@@ -48,8 +49,15 @@ class Settings(BaseSettings):
         default=None, description="URL of a folder with the model archives, in place of the release."
     )
     data_dir: Path = Field(default=Path("var"), description="What the service keeps: weights, graphs.")
-    provider: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="ONNX Runtime execution provider; cuda is an error where it cannot run."
+    provider: Provider = Field(
+        default="auto",
+        description="cuda; openvino (CPUs); cpu (ONNX Runtime, fp32: the reference). auto: cuda where a "
+        "device answers, else openvino. A provider that was named and cannot run is an error.",
+    )
+    precision: Precision = Field(
+        default="auto",
+        description="Of openvino: fp32, bf16 or int8. auto: int8 where there are activation ranges for the "
+        "weights, else bf16; int8 without ranges is an error.",
     )
     threads: int = Field(default=0, ge=0, description="CPU threads of one session; 0 = one for each core.")
     max_upload_bytes: int = Field(default=20 * 2**20, gt=0, description="Larger bodies get 413.")
@@ -173,6 +181,11 @@ class Settings(BaseSettings):
         return (self.data_dir / "credentials.json").resolve()
 
     @property
+    def ranges_dir(self) -> Path:
+        """Where `face-api models calibrate` keeps activation ranges."""
+        return (self.data_dir / "ranges").resolve()
+
+    @property
     def rate_limits(self) -> dict[str, RateLimit | None]:
         """The limit of each limited route; None where it is off."""
         return {
@@ -188,8 +201,14 @@ class Settings(BaseSettings):
 
     def scrfd_options(self) -> ScrfdOptions:
         """How to load the detector."""
-        prepared = (self.data_dir / "prepared").resolve()
-        return ScrfdOptions(self.model_source(), prepared, self.provider, self.threads)
+        return ScrfdOptions(
+            self.model_source(),
+            (self.data_dir / "prepared").resolve(),
+            self.provider,
+            self.threads,
+            self.precision,
+            (self.ranges_dir,),
+        )
 
 
 def load_settings(**given: Any) -> Settings:  # noqa: ANN401 - whatever a config says; checked here

@@ -24,34 +24,48 @@ class BatchItem:
 def infer_batch(scrfd: Scrfd, items: Sequence[BatchItem]) -> list[Inferred | FaceError]:
     """Run one batch; the answers are in the order of `items`.
 
-    A request whose deadline has passed is not computed. One that fails in post-processing leaves its
-    neighbours alone; only a failing session fails them all.
+    Canvases of one blob shape run together, shapes one after the other. A request whose deadline has passed
+    is not computed. One that fails in post-processing leaves its neighbours alone; a failing session fails
+    those of its shape.
     """
-    answers: list[Inferred | FaceError | None] = [None] * len(items)
-    alive: list[int] = []
+    answers: dict[int, Inferred | FaceError] = {}
+    shapes: dict[tuple[int, int], list[int]] = {}
     for index, item in enumerate(items):
         try:
             item.deadline.check()
-            alive.append(index)
+            shapes.setdefault(scrfd.blob_shape(item.canvas), []).append(index)
         except FaceError as error:
             answers[index] = error
-    if alive:
-        started = time.perf_counter()
-        blob = scrfd.stack([items[index].canvas for index in alive])
-        stacked = time.perf_counter()
+    for alike in shapes.values():
+        answers |= zip(alike, _infer_alike(scrfd, [items[index] for index in alike]), strict=True)
+    return [answers[index] for index in range(len(items))]
+
+
+def _infer_alike(scrfd: Scrfd, items: Sequence[BatchItem]) -> list[Inferred | FaceError]:
+    """Run items of one blob shape in one go."""
+    started = time.perf_counter()
+    blob = scrfd.stack([item.canvas for item in items])
+    stacked = time.perf_counter()
+    try:
         raw = scrfd.infer(blob)
-        inferred = time.perf_counter()
-        for row, index in enumerate(alive):
-            item = items[index]
-            try:
-                answers[index] = Inferred(
-                    scrfd.postprocess(raw, row, item.canvas, item.params),
-                    model=scrfd.name,
-                    queue_ms=(started - item.arrived_s) * 1e3,
-                    blob_ms=(stacked - started) * 1e3,
-                    inference_ms=(inferred - stacked) * 1e3,
-                    batch_size=len(alive),
-                )
-            except FaceError as error:
-                answers[index] = error
-    return [answer for answer in answers if answer is not None]
+    except FaceError as error:
+        return [error] * len(items)
+    inferred = time.perf_counter()
+    answers: list[Inferred | FaceError] = []
+    for row, item in enumerate(items):
+        try:
+            found = scrfd.postprocess(raw, row, item.canvas, item.params)
+        except FaceError as error:
+            answers.append(error)
+            continue
+        answers.append(
+            Inferred(
+                found,
+                model=scrfd.name,
+                queue_ms=(started - item.arrived_s) * 1e3,
+                blob_ms=(stacked - started) * 1e3,
+                inference_ms=(inferred - stacked) * 1e3,
+                batch_size=len(items),
+            )
+        )
+    return answers

@@ -14,7 +14,7 @@ from deployments.types import Inferred, ServedModel
 from deployments.worker import Worker
 from models.errors import FaceError
 from models.scrfd import Scrfd, ScrfdOptions
-from models.types import DetectParams
+from models.types import Canvas, DetectParams
 
 
 class BatchConfig(TypedDict, total=False):
@@ -26,14 +26,15 @@ class BatchConfig(TypedDict, total=False):
 
 @serve.deployment
 class Detector:
-    """Finds faces: collects requests into batches and runs them through one ONNX Runtime session."""
+    """Finds faces: collects requests into batches and runs them through one session."""
 
     def __init__(self, options: ScrfdOptions) -> None:
         set_up_replica()
         cv2.setNumThreads(1)
         self._scrfd = Scrfd.load(options)
+        self._scrfd.make_common_ready()
         self._session_worker = Worker(1, "infer")  # a session runs one batch at a time
-        self._receiver = Worker(1, "receive")
+        self._receiver = Worker(2, "receive")  # one may be busy with a shape that is new
 
     def reconfigure(self, config: BatchConfig) -> None:
         """Apply the batch size and wait of the Ray config."""
@@ -52,11 +53,16 @@ class Detector:
         """Find the faces of one canvas, with the request's own thresholds."""
         arrived_s = time.perf_counter()
         deadline = Deadline.after(timeout_s)
-        taken = await self._receiver.run(canvas.unpack)
+        taken = await self._receiver.run(lambda: self._receive(canvas))
         if isinstance(taken, FaceError):
             return taken
         answer: Inferred | FaceError = await self._infer_batch(BatchItem(taken, params, deadline, arrived_s))
         return answer
+
+    def _receive(self, parcel: CanvasParcel) -> Canvas:
+        canvas = parcel.unpack()
+        self._scrfd.make_ready(canvas)
+        return canvas
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0)
     async def _infer_batch(self, items: list[BatchItem]) -> list[Inferred | FaceError]:

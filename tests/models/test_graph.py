@@ -5,10 +5,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from models.errors import InferenceError, ModelGraphError, ProviderError, SelfCheckError
+from models.errors import InferenceError, ModelGraphError, SelfCheckError
 from models.graph import RECIPE, make_batch_safe, prepare
+from models.onnxruntime_session import OnnxRuntimeSession
 from models.scrfd import check_batches
-from models.session import Session
 from models.types import UInt8Array
 from tests.tiny_scrfd import red_block_picture, write_tiny_scrfd
 
@@ -28,7 +28,7 @@ def as_stock_input(picture: UInt8Array) -> np.ndarray:
 
 def test_a_prepared_batch_equals_the_published_graph_picture_by_picture(stock: Path, tmp_path: Path) -> None:
     published = ort.InferenceSession(stock, providers=["CPUExecutionProvider"])
-    session = Session(prepare(stock, tmp_path / "cache", "abc"), "cpu", 1)
+    session = OnnxRuntimeSession(prepare(stock, tmp_path / "cache", "abc"), "cpu", 1)
     batch = session.run(pictures())
     for row, picture in enumerate(pictures()):
         alone = published.run(None, {"input.1": as_stock_input(picture)})
@@ -41,7 +41,7 @@ def test_a_prepared_batch_equals_the_published_graph_picture_by_picture(stock: P
 def test_real_weights_equal_the_published_graph(shared_dir: Path, tmp_path: Path, name: str) -> None:
     source = shared_dir / "models" / f"{name}.onnx"
     published = ort.InferenceSession(source, providers=["CPUExecutionProvider"])
-    session = Session(prepare(source, tmp_path, name), "cpu", 2)
+    session = OnnxRuntimeSession(prepare(source, tmp_path, name), "cpu", 2)
     noise = np.random.default_rng(3).integers(0, 256, (2, 640, 640, 3), np.uint8)
     batch = session.run(noise)
     alone = published.run(None, {"input.1": as_stock_input(noise[1])})
@@ -67,9 +67,9 @@ def test_the_self_check_refuses_a_graph_patched_at_the_batch_axis_only(stock: Pa
         check_batches(_batch_of_three(path))
 
 
-def _batch_of_three(path: Path) -> Session:
+def _batch_of_three(path: Path) -> OnnxRuntimeSession:
     """A session without its warm-up, which this graph, made for three pictures, would not pass."""
-    session = Session.__new__(Session)
+    session = OnnxRuntimeSession.__new__(OnnxRuntimeSession)
     session._session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     session.provider = "CPUExecutionProvider"
     session._input = "pictures"
@@ -99,10 +99,3 @@ def test_another_graph_is_refused_by_name_of_the_problem(tmp_path: Path) -> None
     path.write_bytes(b"not onnx")
     with pytest.raises(ModelGraphError, match="not an ONNX file"):
         prepare(path, tmp_path, "def")
-
-
-def test_cuda_without_a_device_is_an_error_and_not_a_slow_cpu(stock: Path, tmp_path: Path) -> None:
-    if any(Path("/dev").glob("nvidia[0-9]*")):
-        pytest.skip("this machine has a GPU")
-    with pytest.raises(ProviderError, match="FACE_API_PROVIDER=cuda"):
-        Session(prepare(stock, tmp_path, "abc"), "cuda", 1)

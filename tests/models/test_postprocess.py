@@ -122,3 +122,11 @@ def test_every_anchor_over_the_threshold_is_still_bounded() -> None:
     found = postprocess(scores, boxes, points, canvas(640, 640), DetectParams(0.01, 1.0))
     assert found.candidates == sum(ANCHORS.values())
     assert len(found.boxes) > 8000
+
+
+def test_anchors_are_those_of_the_grid_that_was_run() -> None:
+    scores = [np.zeros((2 * (384 // s) * (640 // s), 1), np.float32) for s in STRIDES]
+    boxes = [np.full((len(part), 4), 2, np.float32) for part in scores]
+    scores[0][2 * (47 * 80 + 79)] = 0.9  # the last cell of 48 rows and 80 columns
+    found = postprocess(scores, boxes, None, canvas(640, 384), DetectParams(), (384, 640))
+    assert found.boxes.tolist() == [[616, 360, 640, 384]]
