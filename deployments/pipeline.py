@@ -11,6 +11,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from deployments.calls import CalleeLostError, Caller
 from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.detection.batch import BatchItem, infer_batch
@@ -27,16 +28,51 @@ T = TypeVar("T")
 logger = logging.getLogger("face_api.pipeline")
 
 
-class ServePipeline:
-    """Decoder → Detector → Masker over Ray Serve handles; lives in the ingress replica."""
+class Stage:
+    """One stage as the ingress calls it: straight where a replica is on this host, else through Ray."""
 
-    def __init__(
-        self,
-        decoder: DeploymentHandle[Any],
-        detector: DeploymentHandle[Any],
-        masker: DeploymentHandle[Any],
-        outbox: Outbox,
-    ) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], caller: Caller) -> None:
+        self._handle = handle
+        self._caller = caller
+
+    async def ask(self, method: str, deadline: Deadline, *arguments: object) -> Any:  # noqa: ANN401 - the method's own
+        """A method's answer; errors it returned as values are raised here.
+
+        Whoever stops waiting, because of the deadline or a client that left, cancels the work. The stage
+        hears of it too late at times, and its answer is lost; what it sent goes with the request's locker.
+        """
+        try:
+            async with asyncio.timeout(max(deadline.left_s, 0.0)):
+                if await self._caller.has_callee():
+                    value = await self._caller.call(method, *arguments)
+                else:
+                    value = await self._through_ray(method, arguments)
+        except TimeoutError as error:
+            raise DeadlineExceededError(
+                "the request's deadline passed before its result was ready"
+            ) from error
+        except BackPressureError as error:
+            raise OverloadedError("the service is at its limit; try again shortly") from error
+        except (CalleeLostError, RayError, RayServeException) as error:
+            logger.warning("stage call failed: %s", type(error).__name__)
+            raise OverloadedError("a stage of the service is restarting; try again shortly") from error
+        if isinstance(value, FaceError):
+            raise value
+        return value
+
+    async def _through_ray(self, method: str, arguments: tuple[object, ...]) -> Any:  # noqa: ANN401 - see above
+        response = getattr(self._handle, method).remote(*arguments)
+        try:
+            return await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+
+
+class ServePipeline:
+    """Decoder → Detector → Masker, each in replicas of its own; lives in the ingress replica."""
+
+    def __init__(self, decoder: Stage, detector: Stage, masker: Stage, outbox: Outbox) -> None:
         self._decoder = decoder
         self._detector = detector
         self._masker = masker
@@ -45,7 +81,7 @@ class ServePipeline:
 
     async def served_model(self) -> ServedModel:
         """The model a detector replica answers with."""
-        model: ServedModel = await _answer(self._detector.served_model.remote(), Deadline.after(5.0))
+        model: ServedModel = await self._detector.ask("served_model", Deadline.after(5.0))
         return model
 
     async def detect(self, data: bytes, params: DetectParams, timeout_s: float) -> Analysed:
@@ -74,8 +110,9 @@ class ServePipeline:
             raise InferenceError("the decoder sent no picture to mask")
         analysed = await self._find(decoded, params, deadline)
         boxes = analysed.inferred.detections.boxes
-        response = self._masker.mask.remote(decoded.picture, boxes, masking, locker, deadline.left_s)
-        masked: MaskedParcel = await _answer(response, deadline)
+        masked: MaskedParcel = await self._masker.ask(
+            "mask", deadline, decoded.picture, boxes, masking, locker, deadline.left_s
+        )
         encoded = receive(masked.data).tobytes()
         return Anonymised(analysed, Masked(encoded, masked.regions_masked, masked.mask_ms, masked.encode_ms))
 
@@ -83,13 +120,15 @@ class ServePipeline:
         self, data: bytes, keep_picture: bool, locker: Locker, deadline: Deadline
     ) -> DecodedParcel:
         upload = self._outbox.send(np.frombuffer(data, np.uint8), locker)
-        response = self._decoder.decode.remote(upload, keep_picture, locker, deadline.left_s)
-        decoded: DecodedParcel = await _answer(response, deadline)
+        decoded: DecodedParcel = await self._decoder.ask(
+            "decode", deadline, upload, keep_picture, locker, deadline.left_s
+        )
         return decoded
 
     async def _find(self, decoded: DecodedParcel, params: DetectParams, deadline: Deadline) -> Analysed:
-        response = self._detector.detect.remote(decoded.canvas, params, deadline.left_s)
-        inferred: Inferred = await _answer(response, deadline)
+        inferred: Inferred = await self._detector.ask(
+            "detect", deadline, decoded.canvas, params, deadline.left_s
+        )
         return _analysed(decoded, inferred)
 
     async def _across_hosts(self, attempt: Callable[[Locker], Awaitable[T]]) -> T:
@@ -147,28 +186,3 @@ def _analysed(decoded: Decoded | DecodedParcel, inferred: Inferred) -> Analysed:
     return Analysed(
         decoded.info, decoded.canvas.det_scale, decoded.decode_ms, decoded.preprocess_ms, inferred
     )
-
-
-async def _answer(response: Any, deadline: Deadline) -> Any:  # noqa: ANN401 - handles are not typed
-    """Wait for a stage's answer; errors it returned as values are raised here.
-
-    Whoever stops waiting, because of the deadline or a client that left, cancels the work. The stage hears
-    of it too late at times, and its answer is lost; what it sent goes with the request's locker.
-    """
-    try:
-        async with asyncio.timeout(max(deadline.left_s, 0.0)):
-            value = await response
-    except TimeoutError as error:
-        response.cancel()
-        raise DeadlineExceededError("the request's deadline passed before its result was ready") from error
-    except asyncio.CancelledError:
-        response.cancel()
-        raise
-    except BackPressureError as error:
-        raise OverloadedError("the service is at its limit; try again shortly") from error
-    except (RayError, RayServeException) as error:
-        logger.warning("stage call failed: %s", type(error).__name__)
-        raise OverloadedError("a stage of the service is restarting; try again shortly") from error
-    if isinstance(value, FaceError):
-        raise value
-    return value

@@ -15,7 +15,8 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
-from deployments.pipeline import ServePipeline
+from deployments.calls import Caller
+from deployments.pipeline import ServePipeline, Stage
 from deployments.replica import set_up_replica
 from deployments.transport import Outbox
 from serve_app.app import create_app
@@ -44,7 +45,12 @@ class Ingress:
         max_age_s: float,
     ) -> None:
         set_up_replica()
-        pipeline = ServePipeline(decoder, detector, masker, Outbox(session, max_age_s))
+        pipeline = ServePipeline(
+            Stage(decoder, Caller(session, "Decoder")),
+            Stage(detector, Caller(session, "Detector")),
+            Stage(masker, Caller(session, "Masker")),
+            Outbox(session, max_age_s),
+        )
         app = create_app(settings, pipeline, ServeLedger(limiter))
         self._servers = [await _start(server_config(app, settings), settings.host, settings.port)]
         if settings.metrics_port:

@@ -24,6 +24,7 @@ import yaml
 from rich.console import Console
 
 from deployments import logs
+from deployments.calls import remove_calls_folder
 from deployments.transport import sweep
 from models.errors import ModelError
 from models.resolve import resolve_model
@@ -120,6 +121,7 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
             console.print("stopping")
             _shut_down()
             sweep(0.0, session)
+            remove_calls_folder(session)
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def build(args: dict[str, Any]) -> Application:
     return ingress.bind(
         settings,
         decoder.bind(max_pixels=settings.max_image_pixels, **parcels),
-        detector.bind(settings.scrfd_options()),
+        detector.bind(settings.scrfd_options(), session=session),
         masker.bind(**parcels),
         limiter.bind(settings.rate_limits),
         maintenance.bind(settings),

@@ -11,6 +11,7 @@ from serve_app.database_tier import DatabaseTier
 from serve_app.repositories.cleanup import CleanupRepository
 from serve_app.repositories.images import ImageRepository
 from serve_app.repositories.jobs import JobRepository
+from serve_app.repositories.records import RecordRepository
 from serve_app.repositories.statistics import StatisticsRepository
 from serve_app.services.deletion import delete_image
 from serve_app.services.maintenance import Maintenance
@@ -35,7 +36,7 @@ class StorageTier:
         self.recorder = Recorder(
             database,
             self.images,
-            self.jobs,
+            RecordRepository(database),
             self.cleanup,
             self.objects,
             owner=tier.owner,

@@ -5,6 +5,7 @@ import os
 import cv2
 from ray import serve
 
+from deployments.calls import Callee
 from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.parcels import DecodedParcel
@@ -18,12 +19,20 @@ from models.errors import FaceError
 class Decoder:
     """Turns an upload into the detector's canvas and, for masking, the whole upright picture."""
 
-    def __init__(self, *, max_pixels: int, session: str, max_age_s: float, threads: int = 0) -> None:
+    async def __init__(  # type: ignore[misc] # Ray Serve awaits it
+        self, *, max_pixels: int, session: str, max_age_s: float, threads: int = 0
+    ) -> None:
         set_up_replica()
         cv2.setNumThreads(1)
         self._max_pixels = max_pixels
         self._outbox = Outbox(session, max_age_s)
         self._worker = Worker(threads or min(4, os.cpu_count() or 1), "decode")
+        self._calls = Callee(session, "Decoder", {"decode": self.decode})
+        await self._calls.start()
+
+    async def __del__(self) -> None:
+        """Answer what was asked, then take no more calls."""
+        await self._calls.stop()
 
     async def decode(
         self, upload: Parcel, keep_picture: bool, locker: Locker, timeout_s: float

@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 import cv2
 from ray import serve
 
+from deployments.calls import Callee, Method
 from deployments.deadline import Deadline
 from deployments.detection.batch import BatchItem, infer_batch
 from deployments.parcels import CanvasParcel
@@ -28,13 +29,20 @@ class BatchConfig(TypedDict, total=False):
 class Detector:
     """Finds faces: collects requests into batches and runs them through one session."""
 
-    def __init__(self, options: ScrfdOptions) -> None:
+    async def __init__(self, options: ScrfdOptions, *, session: str) -> None:  # type: ignore[misc] # Ray Serve awaits it
         set_up_replica()
         cv2.setNumThreads(1)
         self._scrfd = Scrfd.load(options)
         self._scrfd.make_common_ready()
         self._session_worker = Worker(1, "infer")  # a session runs one batch at a time
         self._receiver = Worker(2, "receive")  # one may be busy with a shape that is new
+        methods: dict[str, Method] = {"detect": self.detect, "served_model": self.served_model}
+        self._calls = Callee(session, "Detector", methods)
+        await self._calls.start()
+
+    async def __del__(self) -> None:
+        """Answer what was asked, then take no more calls."""
+        await self._calls.stop()
 
     def reconfigure(self, config: BatchConfig) -> None:
         """Apply the batch size and wait of the Ray config."""

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from ray import serve
 
+from deployments.calls import Callee
 from deployments.deadline import Deadline
 from deployments.masking.mask import mask
 from deployments.parcels import MaskedParcel, PictureParcel
@@ -21,11 +22,19 @@ from models.types import Float32Array
 class Masker:
     """Hides faces and encodes the result; the only stage that makes pictures for clients."""
 
-    def __init__(self, *, session: str, max_age_s: float, threads: int = 0) -> None:
+    async def __init__(  # type: ignore[misc] # Ray Serve awaits it
+        self, *, session: str, max_age_s: float, threads: int = 0
+    ) -> None:
         set_up_replica()
         cv2.setNumThreads(1)
         self._outbox = Outbox(session, max_age_s)
         self._worker = Worker(threads or min(4, os.cpu_count() or 1), "mask")
+        self._calls = Callee(session, "Masker", {"mask": self.mask})
+        await self._calls.start()
+
+    async def __del__(self) -> None:
+        """Answer what was asked, then take no more calls."""
+        await self._calls.stop()
 
     async def mask(
         self,

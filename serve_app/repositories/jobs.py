@@ -74,8 +74,7 @@ class JobRepository:
     async def insert(self, job: Job) -> None:
         """A new row, made now."""
         values = {f"new_{field.name}": getattr(job, field.name) for field in fields(JobFacts)}
-        text = json.dumps(job.detections, allow_nan=False)
-        await self._database.run(INSERT, new_detections=text, **values)
+        await self._database.run(INSERT, new_detections=detections_text(job), **values)
 
     async def get(self, job_id: UUID) -> StoredJob | None:
         """One job, without its detections."""
@@ -124,6 +123,11 @@ class JobRepository:
             .order_by(table.c.created_at.desc(), table.c.id.desc())
         )
         return [_stored_job(row) for row in await self._database.fetch_all(query)]
+
+
+def detections_text(job: Job) -> str:
+    """The faces as they lie in the database."""
+    return json.dumps(job.detections, allow_nan=False)
 
 
 def _stored_job(row: Any) -> StoredJob:  # noqa: ANN401 - rows are not typed

@@ -1,6 +1,6 @@
 """Keeps what was processed: an id in an answer means that all of it is stored.
 
-Before an object is uploaded, a cleanup task for its key is written. One transaction then adds the rows and
+Before an object is uploaded, a cleanup task for its key is written. One statement then adds the rows and
 takes those tasks back. Whatever ends in between (a time-out, an error, `kill -9`) leaves the tasks, and
 maintenance removes the objects.
 """
@@ -23,7 +23,8 @@ from serve_app.database import Database
 from serve_app.metrics import STORAGE_FAILURES
 from serve_app.repositories.cleanup import CleanupRepository
 from serve_app.repositories.images import Image, ImageRepository
-from serve_app.repositories.jobs import Job, JobRepository
+from serve_app.repositories.jobs import Job
+from serve_app.repositories.records import RecordRepository
 from serve_app.storage.names import original_key, processed_key, safe_filename
 from serve_app.storage.objects import ObjectStore
 
@@ -121,11 +122,8 @@ class Recording:
             height=info.height,
             s3_key=self.original_key,
         )
-        async with recorder.database.transaction():
-            if self.keys and await recorder.cleanup.take_back(self.keys, recorder.owner) != len(self.keys):
-                raise TakenBackError("cleanup was quicker")
-            await recorder.images.insert(image)
-            await recorder.jobs.insert(job)
+        if not await recorder.records.keep(image, job, self.keys, recorder.owner):
+            raise TakenBackError("cleanup was quicker")
 
     def _give_up(self, storing: "asyncio.Task[None]", error: BaseException) -> None:
         """Answer without ids. Uploads under way are let finish, so that none lands after its removal."""
@@ -154,7 +152,7 @@ class Recorder:
         self,
         database: Database,
         images: ImageRepository,
-        jobs: JobRepository,
+        records: RecordRepository,
         cleanup: CleanupRepository,
         objects: ObjectStore,
         *,
@@ -164,7 +162,7 @@ class Recorder:
     ) -> None:
         self.database = database
         self.images = images
-        self.jobs = jobs
+        self.records = records
         self.cleanup = cleanup
         self.objects = objects
         self.owner = owner  # number of the advisory lock this replica holds while it lives

@@ -50,6 +50,8 @@ class ObjectStore:
         self._clients = AsyncExitStack()
         self._s3: Any = None
         self._public_s3: Any = None
+        self._make_uploader: Any = None
+        self._uploader: Any = None  # made for the first upload: it needs keys, which a start does not
         self._unreachable: tuple[type[Exception], ...] = ()
         self._pinged_s = -PING_FRESH_S
 
@@ -58,13 +60,12 @@ class ObjectStore:
         from serve_app.storage import boto  # noqa: PLC0415 - takes 0.3 s
 
         self._unreachable = boto.UNREACHABLE
-        self._s3 = self._public_s3 = await self._clients.enter_async_context(
-            boto.make_client(self.options, self.options.endpoint)
-        )
+        session, enter = boto.make_session(self.options), self._clients.enter_async_context
+        self._s3 = self._public_s3 = await enter(boto.make_client(session, self.options.endpoint))
         if self.options.public_endpoint is not None:  # a signature covers the host, so signing needs its own
-            self._public_s3 = await self._clients.enter_async_context(
-                boto.make_client(self.options, self.options.public_endpoint)
-            )
+            self._public_s3 = await enter(boto.make_client(session, self.options.public_endpoint))
+        http = await enter(boto.make_http_session(self.options.endpoint))
+        self._make_uploader = lambda: boto.make_uploader(session, self._s3, http, self.options)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -94,9 +95,9 @@ class ObjectStore:
             StorageUnavailableError: It may have been written or not.
         """
         with self._asking():
-            await self._s3.put_object(
-                Bucket=self.options.bucket, Key=key, Body=data, ContentType=content_type
-            )
+            if self._uploader is None:
+                self._uploader = await self._make_uploader()
+            await self._uploader.put(key, data, content_type)
 
     async def delete(self, keys: Sequence[str]) -> Keys:
         """Delete objects; those that may still be there. One that was never there counts as deleted."""

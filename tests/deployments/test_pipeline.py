@@ -7,8 +7,9 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
+from deployments.calls import Caller
 from deployments.errors import ImageDecodeError
-from deployments.pipeline import ServePipeline
+from deployments.pipeline import ServePipeline, Stage
 from deployments.transport import (
     INLINE,
     SHARED_MEMORY,
@@ -35,9 +36,10 @@ def session() -> Iterator[str]:
 
 
 def with_decoder(decode: Callable[..., Any], outbox: Outbox) -> ServePipeline:
-    """A pipeline of which only the Decoder is ever asked; a future stands in for Ray's response."""
-    decoder = SimpleNamespace(decode=SimpleNamespace(remote=decode))
-    return ServePipeline(decoder, SimpleNamespace(), SimpleNamespace(), outbox)
+    """A pipeline of which only the Decoder is asked, through Ray: a future stands in for its response."""
+    handle: Any = SimpleNamespace(decode=SimpleNamespace(remote=decode))
+    stage = Stage(handle, Caller("none", "Decoder"))
+    return ServePipeline(stage, stage, stage, outbox)
 
 
 async def test_what_a_stage_sends_after_its_client_left_leaves_nothing(session: str) -> None:

@@ -21,7 +21,7 @@ import pytest
 from serve_app.embedded.errors import EmbeddedError
 from serve_app.embedded.rclone import find_program
 from serve_app.embedded.s3 import EmbeddedS3
-from serve_app.storage import boto
+from serve_app.storage import upload
 from serve_app.storage.names import safe_filename
 from serve_app.storage.objects import ObjectStore, StorageUnavailableError
 from serve_app.storage.options import StorageOptions
@@ -66,7 +66,7 @@ async def store(options: StorageOptions) -> AsyncIterator[ObjectStore]:
 @pytest.fixture
 def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries wait up to 3 s."""
-    monkeypatch.setattr(boto, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(upload, "MAX_ATTEMPTS", 1)
 
 
 @asynccontextmanager

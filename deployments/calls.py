@@ -1,0 +1,305 @@
+"""Calls between processes of one host, past Ray Serve's handles: a Unix socket for each replica.
+
+Ray Serve starts, watches, scales and replaces the replicas. What it costs to hand them a request is another
+matter: DECISIONS.md has the figures. So each replica also listens on a socket in a folder that belongs to
+the service, and callers find their callees by looking there. Whoever may open the socket may run code in
+the replica (messages are pickled), so the folder is this user's only.
+
+A message is its length and a pickled tuple. From the caller: (id, method, arguments), or (id, None, ()) when
+nobody waits any more. From the callee: (id, value), or (GOODBYE, None) before it stops.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import pickle
+import shutil
+import socket
+import struct
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from deployments.transport import SHARED_MEMORY
+from models.errors import FaceError, InferenceError
+
+FOLDER_PREFIX: Final = "face-api."
+HEADER: Final = struct.Struct("<I")
+GOODBYE: Final = -1
+LOOK_AGAIN_S: Final = 0.25
+"""How soon a caller sees a new replica."""
+CONNECT_TIMEOUT_S: Final = 1.0
+PROBE_TIMEOUT_S: Final = 0.2
+STARTING_S: Final = 60.0
+"""A folder may be without a socket for so long before it counts as left by a service that was killed."""
+
+Method = Callable[..., Awaitable[object]]
+logger = logging.getLogger("face_api.calls")
+
+
+class CalleeLostError(FaceError):
+    """The replica ended before it answered."""
+
+
+def calls_folder(session: str) -> Path:
+    """Where the sockets of one service lie."""
+    return SHARED_MEMORY / f"{FOLDER_PREFIX}{session}"
+
+
+def remove_calls_folder(session: str) -> None:
+    """When the service has ended."""
+    shutil.rmtree(calls_folder(session), ignore_errors=True)
+
+
+class Callee:
+    """One replica's socket."""
+
+    def __init__(self, session: str, stage: str, methods: Mapping[str, Method]) -> None:
+        """Prepare; `start` listens.
+
+        Args:
+            session: Of the service.
+            stage: Name of the deployment, by which callers look for it.
+            methods: What may be called; each returns errors as values.
+        """
+        self._folder = calls_folder(session)
+        self._path = self._folder / f"{stage}.{uuid.uuid4().hex[:12]}"
+        self._methods = methods
+        self._connections: set[_CalleeProtocol] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen, unless this host has no shared memory: callers use Ray's handles then."""
+        _remove_abandoned()
+        try:
+            self._folder.mkdir(0o700, exist_ok=True)
+            unnamed = self._path.with_name(f".{self._path.name}")
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_unix_server(
+                lambda: _CalleeProtocol(self._methods, self._connections), str(unnamed)
+            )
+            unnamed.rename(self._path)  # only now can it be found: it listens
+        except OSError as error:
+            logger.warning("no socket for calls on this host (%s): calls go through Ray", error.strerror)
+
+    async def stop(self) -> None:
+        """Tell the callers, answer what was asked, and close."""
+        self._path.unlink(missing_ok=True)
+        if self._server is None:
+            return
+        self._server.close()
+        connections = list(self._connections)
+        for connection in connections:
+            connection.say_goodbye()
+        tasks = [task for connection in connections for task in connection.tasks.values()]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in connections:
+            connection.close()
+
+
+class Caller:
+    """Calls the replicas of one stage on this host, each time the one with the fewest calls waiting."""
+
+    def __init__(self, session: str, stage: str) -> None:
+        self._folder = calls_folder(session)
+        self._stage = f"{stage}."
+        self._links: dict[str, _CallerProtocol] = {}
+        self._looked_s = -LOOK_AGAIN_S
+        self._looking: asyncio.Lock = asyncio.Lock()
+
+    async def has_callee(self) -> bool:
+        """Whether a replica on this host can be called now."""
+        if time.monotonic() - self._looked_s >= LOOK_AGAIN_S:
+            await self._look()
+        return bool(self._links)
+
+    async def call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - the method's own
+        """The method's answer; cancelling it cancels the work. Ask `has_callee` first.
+
+        Raises:
+            CalleeLostError: The replica ended meanwhile, or there is none.
+        """
+        if not self._links:
+            raise CalleeLostError("no replica listens on this host")
+        link = min(self._links.values(), key=_CallerProtocol.waiting)
+        return await link.call(method, arguments)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for link in list(self._links.values()):
+            link.close()
+
+    async def _look(self) -> None:
+        async with self._looking:
+            if time.monotonic() - self._looked_s < LOOK_AGAIN_S:
+                return
+            self._looked_s = time.monotonic()
+            try:
+                names = {
+                    entry.name for entry in os.scandir(self._folder) if entry.name.startswith(self._stage)
+                }
+            except OSError:
+                return
+            for name in names - self._links.keys():
+                await self._connect(name)
+
+    async def _connect(self, name: str) -> None:
+        path = self._folder / name
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                _, link = await loop.create_unix_connection(
+                    lambda: _CallerProtocol(lambda: self._links.pop(name, None)), str(path)
+                )
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)  # its replica was killed
+        except OSError as error:
+            logger.warning("a replica cannot be called: %s", type(error).__name__)
+        else:
+            self._links[name] = link
+
+
+class _Messages(asyncio.Protocol):
+    """Splits a stream into messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's have a base class of their own
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer
+        buffer += data
+        start, size = 0, len(buffer)
+        while size - start >= HEADER.size:
+            end = start + HEADER.size + HEADER.unpack_from(buffer, start)[0]
+            if end > size:
+                break
+            message = pickle.loads(memoryview(buffer)[start + HEADER.size : end])  # noqa: S301 - our own processes
+            start = end
+            self.received(message)
+        del buffer[:start]
+
+    def received(self, message: tuple[Any, ...]) -> None:
+        """One message."""
+        raise NotImplementedError
+
+    def send(self, message: tuple[object, ...]) -> bool:
+        """Send a message; False when the other side is gone."""
+        if self._transport is None or self._transport.is_closing():
+            return False
+        payload = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        self._transport.write(HEADER.pack(len(payload)) + payload)
+        return True
+
+    def close(self) -> None:
+        """Close the connection once everything was sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+class _CalleeProtocol(_Messages):
+    """A caller's connection, in the replica."""
+
+    def __init__(self, methods: Mapping[str, Method], connections: "set[_CalleeProtocol]") -> None:
+        super().__init__()
+        self._methods = methods
+        self._connections = connections
+        self.tasks: dict[int, asyncio.Task[None]] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        for task in self.tasks.values():
+            task.cancel()  # whoever asked is gone
+
+    def received(self, message: tuple[Any, ...]) -> None:
+        call_id, method, arguments = message
+        if method is None:
+            if call_id in self.tasks:
+                self.tasks[call_id].cancel()
+        else:
+            self.tasks[call_id] = asyncio.create_task(self._answer(call_id, method, arguments))
+
+    def say_goodbye(self) -> None:
+        """Ask for no more calls; what arrives meanwhile is answered."""
+        self.send((GOODBYE, None))
+
+    async def _answer(self, call_id: int, method: str, arguments: tuple[Any, ...]) -> None:
+        try:
+            value = await self._methods[method](*arguments)
+        except Exception as error:
+            logger.exception("a call failed")
+            value = InferenceError(f"{type(error).__name__} in a stage of the pipeline")
+        finally:
+            del self.tasks[call_id]
+        self.send((call_id, value))
+
+
+class _CallerProtocol(_Messages):
+    """The connection to one replica."""
+
+    def __init__(self, on_end: Callable[[], object]) -> None:
+        super().__init__()
+        self._on_end = on_end  # no call shall come here any more
+        self._ids = itertools.count()
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_end()
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(CalleeLostError("the replica ended before it answered"))
+        self._waiting.clear()
+
+    def received(self, message: tuple[Any, ...]) -> None:
+        call_id, value = message
+        if call_id == GOODBYE:
+            self._on_end()
+            return
+        future = self._waiting.pop(call_id, None)
+        if future is not None and not future.done():
+            future.set_result(value)
+
+    def waiting(self) -> int:
+        """How many calls it has not answered."""
+        return len(self._waiting)
+
+    async def call(self, method: str, arguments: tuple[object, ...]) -> Any:  # noqa: ANN401 - the method's own
+        """Send a call and wait for its answer."""
+        call_id = next(self._ids)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if not self.send((call_id, method, arguments)):
+            raise CalleeLostError("the replica is gone")
+        self._waiting[call_id] = future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._waiting.pop(call_id, None)
+            self.send((call_id, None, ()))
+            raise
+
+
+def _remove_abandoned() -> None:
+    """Remove the folders of services that were killed."""
+    for folder in SHARED_MEMORY.glob(f"{FOLDER_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            sockets = [path for path in folder.iterdir() if not path.name.startswith(".")]
+            is_starting = not sockets and folder.stat().st_mtime > time.time() - STARTING_S
+            if not is_starting and not any(map(_listens, sockets)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PROBE_TIMEOUT_S)
+        return probe.connect_ex(str(path)) == 0
