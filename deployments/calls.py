@@ -24,9 +24,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-from deployments.transport import SHARED_MEMORY
 from models.errors import FaceError, InferenceError
 
+SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the folder in it is this user's only
 FOLDER_PREFIX: Final = "face-api."
 HEADER: Final = struct.Struct("<I")
 GOODBYE: Final = -1
@@ -110,6 +110,11 @@ class Caller:
         self._links: dict[str, _CallerProtocol] = {}
         self._looked_s = -LOOK_AGAIN_S
         self._looking: asyncio.Lock = asyncio.Lock()
+
+    @property
+    def callees(self) -> int:
+        """How many were found when last looked for."""
+        return len(self._links)
 
     async def has_callee(self) -> bool:
         """Whether a replica on this host can be called now."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from deployments.transport import Locker, Outbox, Parcel, receive
+from deployments.transport import Locker, Parcel, receive, send
 from deployments.types import Decoded, ImageInfo, Picture
 from models.types import Canvas
 
@@ -44,15 +44,16 @@ class DecodedParcel:
     preprocess_ms: float
 
     @classmethod
-    def pack(cls, decoded: Decoded, outbox: Outbox, locker: Locker) -> "DecodedParcel":
+    def pack(cls, decoded: Decoded, locker: Locker, upload: Parcel) -> "DecodedParcel":
         """Send the arrays of a decoded upload."""
         canvas, picture = decoded.canvas, decoded.picture
+        pixels = send(canvas.pixels, locker, upload)
         return cls(
             decoded.info,
-            CanvasParcel(outbox.send(canvas.pixels, locker), canvas.width, canvas.height, canvas.det_scale),
+            CanvasParcel(pixels, canvas.width, canvas.height, canvas.det_scale),
             None
             if picture is None
-            else PictureParcel(outbox.send(picture.pixels, locker), picture.icc_profile),
+            else PictureParcel(send(picture.pixels, locker, pixels), picture.icc_profile),
             decoded.decode_ms,
             decoded.preprocess_ms,
         )

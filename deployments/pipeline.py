@@ -18,7 +18,7 @@ from deployments.detection.batch import BatchItem, infer_batch
 from deployments.errors import DeadlineExceededError, OverloadedError
 from deployments.masking.mask import mask
 from deployments.parcels import DecodedParcel, MaskedParcel
-from deployments.transport import INLINE, Locker, OtherHostError, Outbox, receive
+from deployments.transport import INLINE, Locker, Lockers, OtherHostError, receive, send
 from deployments.types import Analysed, Anonymised, Decoded, Inferred, Masked, MaskParams, ServedModel
 from models.errors import FaceError, InferenceError
 from models.scrfd import Scrfd
@@ -34,6 +34,11 @@ class Stage:
     def __init__(self, handle: DeploymentHandle[Any], caller: Caller) -> None:
         self._handle = handle
         self._caller = caller
+
+    @property
+    def replicas(self) -> int:
+        """How many there are on this host, at least 1."""
+        return self._caller.callees or 1
 
     async def ask(self, method: str, deadline: Deadline, *arguments: object) -> Any:  # noqa: ANN401 - the method's own
         """A method's answer; errors it returned as values are raised here.
@@ -72,11 +77,12 @@ class Stage:
 class ServePipeline:
     """Decoder → Detector → Masker, each in replicas of its own; lives in the ingress replica."""
 
-    def __init__(self, decoder: Stage, detector: Stage, masker: Stage, outbox: Outbox) -> None:
+    def __init__(self, decoder: Stage, detector: Stage, masker: Stage) -> None:
         self._decoder = decoder
         self._detector = detector
         self._masker = masker
-        self._outbox = outbox
+        self._lockers = Lockers()
+        self._in_flight = 0
         self._inline = False  # set for good once a stage is found on another host
 
     async def served_model(self) -> ServedModel:
@@ -111,7 +117,7 @@ class ServePipeline:
         analysed = await self._find(decoded, params, deadline)
         boxes = analysed.inferred.detections.boxes
         masked: MaskedParcel = await self._masker.ask(
-            "mask", deadline, decoded.picture, boxes, masking, locker, deadline.left_s
+            "mask", deadline, decoded.picture, boxes, masking, deadline.left_s
         )
         encoded = receive(masked.data).tobytes()
         return Anonymised(analysed, Masked(encoded, masked.regions_masked, masked.mask_ms, masked.encode_ms))
@@ -119,26 +125,30 @@ class ServePipeline:
     async def _decode(
         self, data: bytes, keep_picture: bool, locker: Locker, deadline: Deadline
     ) -> DecodedParcel:
-        upload = self._outbox.send(np.frombuffer(data, np.uint8), locker)
+        upload = send(np.frombuffer(data, np.uint8), locker)
         decoded: DecodedParcel = await self._decoder.ask(
             "decode", deadline, upload, keep_picture, locker, deadline.left_s
         )
         return decoded
 
     async def _find(self, decoded: DecodedParcel, params: DetectParams, deadline: Deadline) -> Analysed:
+        is_alone = self._in_flight <= self._detector.replicas
         inferred: Inferred = await self._detector.ask(
-            "detect", deadline, decoded.canvas, params, deadline.left_s
+            "detect", deadline, decoded.canvas, params, is_alone, deadline.left_s
         )
         return _analysed(decoded, inferred)
 
     async def _across_hosts(self, attempt: Callable[[Locker], Awaitable[T]]) -> T:
         if not self._inline:
             try:
-                with self._outbox.open() as locker:
+                self._in_flight += 1
+                with self._lockers.lend() as locker:
                     return await attempt(locker)
             except OtherHostError:
                 logger.warning("a stage runs on another host: pictures travel inline from now on")
                 self._inline = True
+            finally:
+                self._in_flight -= 1
         return await attempt(INLINE)
 
 

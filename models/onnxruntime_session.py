@@ -1,5 +1,6 @@
 """ONNX Runtime, fp32: on CUDA, and on the CPU as the reference that other sessions are measured against."""
 
+import threading
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,6 +18,7 @@ class OnnxRuntimeSession:
     """A `models.session.Session` that always runs the whole square: CUDA is quickest with one shape."""
 
     sides: tuple[int, ...] = (INPUT_SIZE,)
+    workers: int = 2  # one prepares its batch while the other's runs
 
     def __init__(self, path: Path, device: Literal["cpu", "cuda"], threads: int) -> None:
         """Load the graph and warm it up.
@@ -35,14 +37,19 @@ class OnnxRuntimeSession:
         self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.output_count = len(self._outputs)
+        self._running = threading.Lock()
         for _ in range(WARM_UP_RUNS):
             self.run(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
 
     def make_ready(self, height: int, width: int) -> None:
         """Nothing to do: one session serves every shape."""
 
-    def run(self, pictures: UInt8Array) -> list[Float32Array]:
-        """Raw outputs, each (N, A, C), for pictures (N, H, W, 3)."""
+    def run(self, pictures: UInt8Array, *, is_alone: bool = True) -> list[Float32Array]:
+        """Raw outputs, each (N, A, C), for pictures (N, H, W, 3); one batch after the other."""
+        with self._running:
+            return self._run(pictures)
+
+    def _run(self, pictures: UInt8Array) -> list[Float32Array]:
         try:
             if self.provider == PROVIDER_NAMES["cuda"]:
                 return self._run_bound(pictures)

@@ -41,13 +41,14 @@ class ScrfdOptions:
 
 
 class Scrfd:
-    """A loaded detector. One batch at a time: the caller keeps threads apart."""
+    """A loaded detector, for several threads at once."""
 
     def __init__(self, model: ResolvedModel, session: Session) -> None:
         self.name = model.name
         self.licence = model.licence
         self.provider = session.provider
         self.supports_landmarks = session.output_count == 9
+        self.workers = session.workers
         self._session = session
 
     @classmethod
@@ -72,7 +73,7 @@ class Scrfd:
             self._session.make_ready(*_blob_shape(self._session, height, width))
 
     def make_ready(self, canvas: Canvas) -> None:
-        """Do what would delay this picture because its shape is new. From any thread."""
+        """Do what would delay this picture because its shape is new."""
         self._session.make_ready(*self.blob_shape(canvas))
 
     def blob_shape(self, canvas: Canvas) -> tuple[int, int]:
@@ -91,9 +92,9 @@ class Scrfd:
             blob[row, :height, :width] = canvas.pixels
         return blob
 
-    def infer(self, blob: UInt8Array) -> list[Float32Array]:
-        """Raw outputs of a blob, each (N, A, C); see `postprocess`."""
-        return self._session.run(blob)
+    def infer(self, blob: UInt8Array, *, is_alone: bool = True) -> list[Float32Array]:
+        """Raw outputs of a blob, each (N, A, C); see `postprocess`. Alone, it may have every core."""
+        return self._session.run(blob, is_alone=is_alone)
 
     def postprocess(
         self, outputs: list[Float32Array], row: int, canvas: Canvas, params: DetectParams
@@ -115,7 +116,7 @@ def check_batches(session: Session) -> None:
         SelfCheckError: It does not: one request's faces would go to another.
     """
     pictures = _different_pictures(*_blob_shape(session, *COMMON_SHAPES[0]))
-    batch = session.run(pictures)
+    batch = session.run(pictures, is_alone=False)
     for row in range(len(pictures)):
         alone = session.run(pictures[row : row + 1])
         for together, single in zip(batch, alone, strict=True):

@@ -19,10 +19,11 @@ logger = logging.getLogger("face_api.models")
 
 
 class Session(Protocol):
-    """A prepared graph in memory. `run` is for one thread at a time, `make_ready` for any."""
+    """A prepared graph in memory, for several threads at once."""
 
     provider: str  # as readiness and the API report it
     output_count: int  # 9, or 6 without landmarks
+    workers: int  # threads that keep it busy
     sides: tuple[int, ...]
     """Heights and widths of pictures that `run` takes, rising; the last is INPUT_SIZE."""
 
@@ -30,8 +31,10 @@ class Session(Protocol):
         """Do now what would delay the first `run` of this shape."""
         ...
 
-    def run(self, pictures: UInt8Array) -> list[Float32Array]:
+    def run(self, pictures: UInt8Array, *, is_alone: bool = True) -> list[Float32Array]:
         """Raw outputs, each (N, A, C), for pictures (N, H, W, 3) RGB.
+
+        `is_alone`: nobody else runs, so every core may help; the answer is the same, to rounding.
 
         Raises:
             InferenceError: It failed.

@@ -18,7 +18,6 @@ from starlette.types import ASGIApp
 from deployments.calls import Caller
 from deployments.pipeline import ServePipeline, Stage
 from deployments.replica import set_up_replica
-from deployments.transport import Outbox
 from serve_app.app import create_app
 from serve_app.http_protocol import EnvelopeProtocol
 from serve_app.metrics import metrics_app
@@ -42,14 +41,12 @@ class Ingress:
         _maintenance: DeploymentHandle[Any],  # works by itself; named here so that Ray starts it
         *,
         session: str,
-        max_age_s: float,
     ) -> None:
         set_up_replica()
         pipeline = ServePipeline(
             Stage(decoder, Caller(session, "Decoder")),
             Stage(detector, Caller(session, "Detector")),
             Stage(masker, Caller(session, "Masker")),
-            Outbox(session, max_age_s),
         )
         app = create_app(settings, pipeline, ServeLedger(limiter))
         self._servers = [await _start(server_config(app, settings), settings.host, settings.port)]

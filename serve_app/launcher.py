@@ -25,7 +25,6 @@ from rich.console import Console
 
 from deployments import logs
 from deployments.calls import remove_calls_folder
-from deployments.transport import sweep
 from models.errors import ModelError
 from models.resolve import resolve_model
 from serve_app.database import DatabaseUnavailableError
@@ -120,7 +119,6 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
         finally:
             console.print("stopping")
             _shut_down()
-            sweep(0.0, session)
             remove_calls_folder(session)
 
 

@@ -30,19 +30,18 @@ def build(args: dict[str, Any]) -> Application:
             "API keys need a database: set FACE_API_DATABASE_URL=postgresql://user:password@host/name, "
             "start with `face-api serve`, or serve everybody with FACE_API_API_KEY_ENABLED=false"
         )
-    parcels: dict[str, Any] = {"session": session, "max_age_s": max(120.0, 4 * settings.request_timeout_s)}
     if settings.storage_enabled and settings.database is None:
         raise SettingsError("FACE_API_STORAGE_ENABLED=true needs a database: set FACE_API_DATABASE_URL")
     stages = (Ingress, Decoder, Detector, Masker, Limiter, MaintenanceWorker)
     ingress, decoder, detector, masker, limiter, maintenance = (_deployment(stage) for stage in stages)
     return ingress.bind(
         settings,
-        decoder.bind(max_pixels=settings.max_image_pixels, **parcels),
+        decoder.bind(max_pixels=settings.max_image_pixels, session=session),
         detector.bind(settings.scrfd_options(), session=session),
-        masker.bind(**parcels),
+        masker.bind(session=session),
         limiter.bind(settings.rate_limits),
         maintenance.bind(settings),
-        **parcels,
+        session=session,
     )
 
 

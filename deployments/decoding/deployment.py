@@ -10,7 +10,7 @@ from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.parcels import DecodedParcel
 from deployments.replica import set_up_replica
-from deployments.transport import Locker, Outbox, Parcel, receive
+from deployments.transport import Locker, Parcel, receive
 from deployments.worker import Worker
 from models.errors import FaceError
 
@@ -20,12 +20,11 @@ class Decoder:
     """Turns an upload into the detector's canvas and, for masking, the whole upright picture."""
 
     async def __init__(  # type: ignore[misc] # Ray Serve awaits it
-        self, *, max_pixels: int, session: str, max_age_s: float, threads: int = 0
+        self, *, max_pixels: int, session: str, threads: int = 0
     ) -> None:
         set_up_replica()
         cv2.setNumThreads(1)
         self._max_pixels = max_pixels
-        self._outbox = Outbox(session, max_age_s)
         self._worker = Worker(threads or min(4, os.cpu_count() or 1), "decode")
         self._calls = Callee(session, "Decoder", {"decode": self.decode})
         await self._calls.start()
@@ -42,6 +41,6 @@ class Decoder:
         def work() -> DecodedParcel:
             data = receive(upload).tobytes()
             decoded = decode(data, max_pixels=self._max_pixels, keep_picture=keep_picture)
-            return DecodedParcel.pack(decoded, self._outbox, locker)
+            return DecodedParcel.pack(decoded, locker, upload)
 
         return await self._worker.run(work, Deadline.after(timeout_s))

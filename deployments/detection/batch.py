@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployments.deadline import Deadline
+from deployments.parcels import CanvasParcel
 from deployments.types import Inferred
 from models.errors import FaceError
 from models.scrfd import Scrfd
@@ -15,10 +16,11 @@ from models.types import Canvas, DetectParams
 class BatchItem:
     """One request waiting for the session."""
 
-    canvas: Canvas
+    canvas: Canvas | CanvasParcel
     params: DetectParams
     deadline: Deadline
     arrived_s: float  # time.perf_counter() when it joined the queue
+    is_alone: bool = False  # nothing else waits: it may have every core
 
 
 def infer_batch(scrfd: Scrfd, items: Sequence[BatchItem]) -> list[Inferred | FaceError]:
@@ -29,32 +31,40 @@ def infer_batch(scrfd: Scrfd, items: Sequence[BatchItem]) -> list[Inferred | Fac
     those of its shape.
     """
     answers: dict[int, Inferred | FaceError] = {}
+    canvases: dict[int, Canvas] = {}
     shapes: dict[tuple[int, int], list[int]] = {}
     for index, item in enumerate(items):
         try:
             item.deadline.check()
-            shapes.setdefault(scrfd.blob_shape(item.canvas), []).append(index)
+            canvas = canvases[index] = (
+                item.canvas if isinstance(item.canvas, Canvas) else item.canvas.unpack()
+            )
+            shapes.setdefault(scrfd.blob_shape(canvas), []).append(index)
         except FaceError as error:
             answers[index] = error
     for alike in shapes.values():
-        answers |= zip(alike, _infer_alike(scrfd, [items[index] for index in alike]), strict=True)
+        chosen = [items[index] for index in alike]
+        found = _infer_alike(scrfd, chosen, [canvases[index] for index in alike])
+        answers |= zip(alike, found, strict=True)
     return [answers[index] for index in range(len(items))]
 
 
-def _infer_alike(scrfd: Scrfd, items: Sequence[BatchItem]) -> list[Inferred | FaceError]:
+def _infer_alike(
+    scrfd: Scrfd, items: Sequence[BatchItem], canvases: Sequence[Canvas]
+) -> list[Inferred | FaceError]:
     """Run items of one blob shape in one go."""
     started = time.perf_counter()
-    blob = scrfd.stack([item.canvas for item in items])
+    blob = scrfd.stack(canvases)
     stacked = time.perf_counter()
     try:
-        raw = scrfd.infer(blob)
+        raw = scrfd.infer(blob, is_alone=all(item.is_alone for item in items))
     except FaceError as error:
         return [error] * len(items)
     inferred = time.perf_counter()
     answers: list[Inferred | FaceError] = []
-    for row, item in enumerate(items):
+    for row, (item, canvas) in enumerate(zip(items, canvases, strict=True)):
         try:
-            found = scrfd.postprocess(raw, row, item.canvas, item.params)
+            found = scrfd.postprocess(raw, row, canvas, item.params)
         except FaceError as error:
             answers.append(error)
             continue

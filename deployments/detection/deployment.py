@@ -1,7 +1,7 @@
 """The detection stage as a Ray Serve deployment."""
 
 import time
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import cv2
 from ray import serve
@@ -9,13 +9,13 @@ from ray import serve
 from deployments.calls import Callee, Method
 from deployments.deadline import Deadline
 from deployments.detection.batch import BatchItem, infer_batch
+from deployments.detection.batcher import Batcher
 from deployments.parcels import CanvasParcel
 from deployments.replica import set_up_replica
 from deployments.types import Inferred, ServedModel
-from deployments.worker import Worker
 from models.errors import FaceError
 from models.scrfd import Scrfd, ScrfdOptions
-from models.types import Canvas, DetectParams
+from models.types import DetectParams
 
 
 class BatchConfig(TypedDict, total=False):
@@ -34,8 +34,9 @@ class Detector:
         cv2.setNumThreads(1)
         self._scrfd = Scrfd.load(options)
         self._scrfd.make_common_ready()
-        self._session_worker = Worker(1, "infer")  # a session runs one batch at a time
-        self._receiver = Worker(2, "receive")  # one may be busy with a shape that is new
+        self._batcher: Batcher[BatchItem, Inferred] = Batcher(
+            lambda items: infer_batch(self._scrfd, items), self._scrfd.workers
+        )
         methods: dict[str, Method] = {"detect": self.detect, "served_model": self.served_model}
         self._calls = Callee(session, "Detector", methods)
         await self._calls.start()
@@ -46,9 +47,8 @@ class Detector:
 
     def reconfigure(self, config: BatchConfig) -> None:
         """Apply the batch size and wait of the Ray config."""
-        batcher: Any = self._infer_batch  # the decorator adds setters the type does not show
-        batcher.set_max_batch_size(int(config.get("max_batch_size", 1)))
-        batcher.set_batch_wait_timeout_s(float(config.get("batch_wait_timeout_s", 0.0)))
+        wait_s = float(config.get("batch_wait_timeout_s", 0.0))
+        self._batcher.configure(int(config.get("max_batch_size", 1)), wait_s)
 
     async def served_model(self) -> ServedModel:
         """The model this replica answers with."""
@@ -56,23 +56,11 @@ class Detector:
         return ServedModel(scrfd.name, scrfd.supports_landmarks, scrfd.provider, scrfd.licence)
 
     async def detect(
-        self, canvas: CanvasParcel, params: DetectParams, timeout_s: float
+        self, canvas: CanvasParcel, params: DetectParams, is_alone: bool, timeout_s: float
     ) -> Inferred | FaceError:
-        """Find the faces of one canvas, with the request's own thresholds."""
-        arrived_s = time.perf_counter()
-        deadline = Deadline.after(timeout_s)
-        taken = await self._receiver.run(lambda: self._receive(canvas))
-        if isinstance(taken, FaceError):
-            return taken
-        answer: Inferred | FaceError = await self._infer_batch(BatchItem(taken, params, deadline, arrived_s))
-        return answer
+        """Find the faces of one canvas, with the request's own thresholds.
 
-    def _receive(self, parcel: CanvasParcel) -> Canvas:
-        canvas = parcel.unpack()
-        self._scrfd.make_ready(canvas)
-        return canvas
-
-    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0)
-    async def _infer_batch(self, items: list[BatchItem]) -> list[Inferred | FaceError]:
-        answers = await self._session_worker.run(lambda: infer_batch(self._scrfd, items))
-        return [answers] * len(items) if isinstance(answers, FaceError) else answers
+        `is_alone`: the caller waits for nothing else, so this one may have every core.
+        """
+        item = BatchItem(canvas, params, Deadline.after(timeout_s), time.perf_counter(), is_alone)
+        return await self._batcher.submit(item)

@@ -11,7 +11,7 @@ from deployments.deadline import Deadline
 from deployments.masking.mask import mask
 from deployments.parcels import MaskedParcel, PictureParcel
 from deployments.replica import set_up_replica
-from deployments.transport import Locker, Outbox
+from deployments.transport import send
 from deployments.types import MaskParams
 from deployments.worker import Worker
 from models.errors import FaceError
@@ -23,11 +23,10 @@ class Masker:
     """Hides faces and encodes the result; the only stage that makes pictures for clients."""
 
     async def __init__(  # type: ignore[misc] # Ray Serve awaits it
-        self, *, session: str, max_age_s: float, threads: int = 0
+        self, *, session: str, threads: int = 0
     ) -> None:
         set_up_replica()
         cv2.setNumThreads(1)
-        self._outbox = Outbox(session, max_age_s)
         self._worker = Worker(threads or min(4, os.cpu_count() or 1), "mask")
         self._calls = Callee(session, "Masker", {"mask": self.mask})
         await self._calls.start()
@@ -41,14 +40,14 @@ class Masker:
         picture: PictureParcel,
         boxes: Float32Array,
         params: MaskParams,
-        locker: Locker,
         timeout_s: float,
     ) -> MaskedParcel | FaceError:
-        """Hide the faces in `boxes` (N, 4) of one picture; `locker` as in the Decoder."""
+        """Hide the faces in `boxes` (N, 4) of one picture; the result lies behind it in its locker."""
 
         def work() -> MaskedParcel:
             masked = mask(picture.unpack(), boxes, params)
-            data = self._outbox.send(np.frombuffer(masked.data, np.uint8), locker)
+            encoded = np.frombuffer(masked.data, np.uint8)
+            data = send(encoded, picture.pixels.locker, picture.pixels)
             return MaskedParcel(data, masked.regions_masked, masked.mask_ms, masked.encode_ms)
 
         return await self._worker.run(work, Deadline.after(timeout_s))
