@@ -38,6 +38,7 @@ OPTIONS: Final = (
     # for good: with 0 it did so within 100 uploads.
     "--dir-cache-time=87600h",
     "--ignore-checksum",  # hashing each object as it is written doubled what an upload costs
+    "--no-unicode-normalization",  # otherwise each new name is compared with every other in its folder
     "--etag-hash=",  # otherwise a listing reads every object to hash it
     "--max-header-bytes=16384",  # a signed link with a long name, beside the cookies of a browser
     "--log-format=",
