@@ -50,6 +50,7 @@ async def session() -> AsyncIterator[str]:
     name = f"test{uuid4().hex[:8]}"
     yield name
     remove_calls_folder(name)
+    await asyncio.sleep(0.01)  # connections close a turn of the loop later
 
 
 @asynccontextmanager

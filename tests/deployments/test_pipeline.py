@@ -1,8 +1,7 @@
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -12,14 +11,13 @@ from deployments.errors import ImageDecodeError
 from deployments.pipeline import ServePipeline, Stage
 from deployments.transport import (
     INLINE,
-    SHARED_MEMORY,
     Locker,
     OtherHostError,
-    Outbox,
     Parcel,
     RequestEndedError,
     host_id,
-    sweep,
+    receive,
+    send,
 )
 from deployments.types import MaskParams
 from models.types import DetectParams
@@ -28,43 +26,36 @@ pytestmark = pytest.mark.skipif(not host_id(), reason="no shared memory on this 
 UPLOAD = bytes(100_000)
 
 
-@pytest.fixture
-def session() -> Iterator[str]:
-    name = f"test{uuid4().hex[:8]}"
-    yield name
-    sweep(0.0, name)
-
-
-def with_decoder(decode: Callable[..., Any], outbox: Outbox) -> ServePipeline:
+def with_decoder(decode: Callable[..., Any]) -> ServePipeline:
     """A pipeline of which only the Decoder is asked, through Ray: a future stands in for its response."""
     handle: Any = SimpleNamespace(decode=SimpleNamespace(remote=decode))
     stage = Stage(handle, Caller("none", "Decoder"))
-    return ServePipeline(stage, stage, stage, outbox)
+    return ServePipeline(stage, stage, stage)
 
 
-async def test_what_a_stage_sends_after_its_client_left_leaves_nothing(session: str) -> None:
-    lockers: list[Locker] = []
-    outbox = Outbox(session, 60)
+async def test_a_stage_cannot_reach_the_memory_of_a_request_whose_client_left() -> None:
+    uploads: list[tuple[Parcel, Locker]] = []
 
-    def decode(_: Parcel, __: bool, locker: Locker, ___: float) -> asyncio.Future[None]:
-        lockers.append(locker)
+    def decode(upload: Parcel, _: bool, locker: Locker, __: float) -> asyncio.Future[None]:
+        uploads.append((upload, locker))
         return asyncio.get_running_loop().create_future()
 
-    pipeline = with_decoder(decode, outbox)
+    pipeline = with_decoder(decode)
     request = asyncio.create_task(pipeline.mask(UPLOAD, DetectParams(), MaskParams(), 30.0))
-    while not lockers:
+    while not uploads:
         await asyncio.sleep(0)
-    folder = SHARED_MEMORY / lockers[0].name
-    assert len(list(folder.iterdir())) == 1
+    (upload, locker), *_ = uploads
+    assert receive(upload).tobytes() == UPLOAD
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
     with pytest.raises(RequestEndedError):
-        outbox.send(np.zeros(100_000, np.uint8), lockers[0])
-    assert not folder.exists()
+        receive(upload)
+    with pytest.raises(RequestEndedError):
+        send(np.zeros(100_000, np.uint8), locker, upload)
 
 
-async def test_pictures_travel_inline_once_a_stage_is_found_on_another_host(session: str) -> None:
+async def test_pictures_travel_inline_once_a_stage_is_found_on_another_host() -> None:
     asked: list[tuple[bool, Locker]] = []
 
     def decode(upload: Parcel, _: bool, locker: Locker, __: float) -> asyncio.Future[Exception]:
@@ -73,7 +64,7 @@ async def test_pictures_travel_inline_once_a_stage_is_found_on_another_host(sess
         answer.set_result(ImageDecodeError("no picture") if upload.inline else OtherHostError("elsewhere"))
         return answer
 
-    pipeline = with_decoder(decode, Outbox(session, 60))
+    pipeline = with_decoder(decode)
     for _ in range(2):
         with pytest.raises(ImageDecodeError):
             await pipeline.detect(UPLOAD, DetectParams(), 30.0)

@@ -1,5 +1,6 @@
 """One real service for these tests: `face-api serve` as a user starts it, on a free port."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.conftest import SHARED_DIR
@@ -78,6 +80,21 @@ def stop(service: Service) -> float:
     service.process.send_signal(signal.SIGINT)
     service.process.wait(30)
     return time.monotonic() - started
+
+
+def descendants(service: Service) -> list[psutil.Process]:
+    return psutil.Process(service.process.pid).children(recursive=True)
+
+
+def lockers(service: Service) -> list[str]:
+    """The memory that pictures cross processes in, as every process of the service holds it."""
+    found: list[str] = []
+    for process in descendants(service):
+        with contextlib.suppress(FileNotFoundError):  # the process has ended
+            for link in (Path("/proc") / str(process.pid) / "fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                    found.append(str(link.readlink()))
+    return [name for name in found if "memfd:face-api" in name]
 
 
 def write_batching_config(folder: Path) -> Path:

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.transport import SHARED_MEMORY
-from tests.serving.conftest import Service
+from tests.serving.conftest import Service, lockers
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 CLIENTS = 150
@@ -38,10 +37,6 @@ def leave_early(service: Service, picture: bytes, patience_s: float) -> None:
         time.sleep(patience_s)
 
 
-def left_behind() -> list[str]:
-    return [path.name for path in SHARED_MEMORY.glob("face-api-*")]
-
-
 def test_clients_that_leave_early_leave_no_picture_in_shared_memory(
     service: Service, client: httpx.Client, astronaut: NDArray[np.uint8]
 ) -> None:
@@ -58,7 +53,7 @@ def test_clients_that_leave_early_leave_no_picture_in_shared_memory(
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(lambda patience_s: leave_early(service, picture, patience_s), patience))
     deadline = time.monotonic() + 10
-    while left_behind() and time.monotonic() < deadline:
+    while lockers(service) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert left_behind() == []
+    assert lockers(service) == []
     assert mask().status_code == 200

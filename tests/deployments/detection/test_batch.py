@@ -53,10 +53,10 @@ def test_a_request_that_is_too_late_is_answered_in_its_place(scrfd: Scrfd) -> No
 def test_a_failing_shape_leaves_the_other_shapes_alone(scrfd: Scrfd, monkeypatch: pytest.MonkeyPatch) -> None:
     works = scrfd.infer
 
-    def infer(blob: UInt8Array) -> list[Float32Array]:
+    def infer(blob: UInt8Array, *, is_alone: bool) -> list[Float32Array]:
         if blob.shape[1:3] == (640, 480):
             raise InferenceError("broken")
-        return works(blob)
+        return works(blob, is_alone=is_alone)
 
     monkeypatch.setattr(scrfd, "infer", infer)
     answers = infer_batch(scrfd, [item(size, column) for column, size in enumerate(SIZES)])
