@@ -74,7 +74,7 @@ class Callee:
 
     async def start(self) -> None:
         """Listen, unless this host has no shared memory: callers use Ray's handles then."""
-        _remove_abandoned()
+        _remove_abandoned(self._folder)
         try:
             self._folder.mkdir(0o700, exist_ok=True)
             unnamed = self._path.with_name(f".{self._path.name}")
@@ -294,9 +294,11 @@ class _CallerProtocol(_Messages):
             raise
 
 
-def _remove_abandoned() -> None:
+def _remove_abandoned(own: Path) -> None:
     """Remove the folders of services that were killed."""
     for folder in SHARED_MEMORY.glob(f"{FOLDER_PREFIX}*"):
+        if folder == own:
+            continue
         with contextlib.suppress(OSError):
             sockets = [path for path in folder.iterdir() if not path.name.startswith(".")]
             is_starting = not sockets and folder.stat().st_mtime > time.time() - STARTING_S
