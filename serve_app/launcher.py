@@ -59,6 +59,8 @@ STOP_TIMEOUT_S: Final = 6.0
 RAY_LOGS: Final = "/tmp/ray/session_latest/logs"  # noqa: S108 - Ray's own folder
 LEFTOVER_TIMEOUT_S: Final = 20.0
 LOG_POLL_S: Final = 0.2
+LOG_GATHER_S: Final = 0.02
+"""Lines come in groups: waking up for each would cost as much as a twentieth of a /detect."""
 
 
 class StartError(Exception):
@@ -220,6 +222,7 @@ def _log_pipe(settings: Settings) -> Iterator[None]:
             if select.select([pipe], [], [], 0)[0]:
                 sys.stderr.buffer.write(os.read(pipe, 2**16))
                 sys.stderr.buffer.flush()
+                ended.wait(LOG_GATHER_S)
 
     copier = threading.Thread(target=copy, daemon=True)
     copier.start()
