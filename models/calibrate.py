@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from models.activation_ranges import Ranges, conv_inputs, signatures
 from models.errors import RangesError
-from models.onnxruntime_session import cpu_options
+from models.onnxruntime_session import session_options
 from models.types import Canvas
 
 STEP: Final = 32
@@ -29,7 +29,7 @@ class Calibrator:
         wanted = [name for name in self._names if name not in shown]
         model.graph.output.extend(helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in wanted)
         self._session = ort.InferenceSession(
-            model.SerializeToString(), cpu_options(threads), providers=["CPUExecutionProvider"]
+            model.SerializeToString(), session_options(threads), providers=["CPUExecutionProvider"]
         )
         self._lowest = np.full(len(self._names), np.inf)
         self._highest = np.full(len(self._names), -np.inf)

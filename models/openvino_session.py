@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from models.errors import InferenceError, PrecisionError, ProviderError
-from models.types import Float32Array, UInt8Array
+from models.raw_faces import HeadOutputs
+from models.types import UInt8Array
 
 ComputedPrecision = Literal["fp32", "bf16", "int8"]
 
@@ -30,6 +31,7 @@ class OpenVinoSession:
     never depends on which were ready.
     """
 
+    rounding: float = 1e-3
     # Short sides: 384 is for 16:9, 448 for 3:2, 480 for 4:3. The long side of a canvas is always 640.
     sides: tuple[int, ...] = (256, 320, 384, 448, 480, 512, 576, 640)
 
@@ -64,7 +66,7 @@ class OpenVinoSession:
         self._precision_hint = _HINTS[precision]
         self.workers = threads
         self.provider = f"OpenVINO CPU {precision}"
-        self.output_count = len(self._graph.outputs)
+        self.supports_landmarks = len(self._graph.outputs) == 9
         self._ready: dict[tuple[int, int], _Compiled] = {}
         self._compiling = threading.Lock()
 
@@ -88,23 +90,26 @@ class OpenVinoSession:
                 raise InferenceError(f"OpenVINO cannot run {height}x{width}: {error}") from error
             self._ready[height, width] = _Compiled(one_each, shared)
 
-    def run(self, pictures: UInt8Array, *, is_alone: bool = True) -> list[Float32Array]:
-        """Raw outputs, each (N, A, C), for pictures (N, H, W, 3): new arrays, one picture after the other."""
+    def blank(self, count: int, height: int, width: int) -> UInt8Array:
+        """Memory to fill for `run`."""
+        return np.empty((count, height, width, 3), np.uint8)
+
+    def run(self, pictures: UInt8Array, *, is_alone: bool = True) -> list[HeadOutputs]:
+        """The answers for pictures (N, H, W, 3): new arrays, one picture after the other."""
         self.make_ready(*pictures.shape[1:3])
         compiled = self._ready[pictures.shape[1], pictures.shape[2]]
         requests = compiled.shared if is_alone else compiled.one_each
         request = requests.get()
         try:
-            answers = [
-                list(request.infer([picture[None]], share_inputs=True).values()) for picture in pictures
-            ]
+            answers = []
+            for picture in pictures:
+                outputs = request.infer([picture[None]], share_inputs=True).values()
+                answers.append(HeadOutputs([output[0] for output in outputs]))
         except Exception as error:
             raise InferenceError(f"the session failed: {error}") from error
         finally:
             requests.put(request)
-        if len(answers) == 1:
-            return answers[0]
-        return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+        return answers
 
     def _requests(self, graph: Any, count: int, *, streams: int) -> "SimpleQueue[Any]":  # noqa: ANN401 - no types
         """Requests that share one compiled graph, warmed up."""

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from models.errors import InferenceError
+from models.raw_faces import STRIDES, Candidates, RawFaces
 from models.types import INPUT_SIZE, Canvas, Detections, DetectParams, Float32Array, Int32Array
 
-STRIDES: Final = (8, 16, 32)
 ANCHORS_PER_CELL: Final = 2
 FEW_BOXES: Final = 500
 """Up to so many, OpenCV's loop over all pairs is the quickest (0.4 ms)."""
@@ -20,9 +20,7 @@ MOST_PAIRS: Final = 4_000_000
 
 
 def postprocess(
-    scores: list[Float32Array],
-    boxes: list[Float32Array],
-    landmarks: list[Float32Array] | None,
+    raw: RawFaces,
     canvas: Canvas,
     params: DetectParams,
     blob_shape: tuple[int, int] = (INPUT_SIZE, INPUT_SIZE),
@@ -30,9 +28,7 @@ def postprocess(
     """Faces of one picture.
 
     Args:
-        scores: For each stride (A, 1), after the sigmoid.
-        boxes: For each stride (A, 4) distances left, top, right, bottom from the anchor, in strides.
-        landmarks: For each stride (A, 10) offsets x, y of five points from the anchor, in strides.
+        raw: What the session said of it.
         canvas: Gives the way back to source pixels.
         params: The request's own thresholds.
         blob_shape: Height and width of what the session was given, multiples of 32: the anchors' grid.
@@ -41,10 +37,9 @@ def postprocess(
         InferenceError: A score, box or landmark is not finite.
     """
     started = time.perf_counter()
-    found = [
-        _candidates(index, scores, boxes, landmarks, params, blob_shape) for index in range(len(STRIDES))
-    ]
-    all_scores, all_boxes, all_landmarks = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    found = raw.candidates(params.confidence)
+    all_scores = found.scores
+    all_boxes, all_landmarks = _decoded(found, blob_shape)
     if not (np.isfinite(all_boxes).all() and np.isfinite(all_landmarks).all()):
         raise InferenceError("the model returned numbers that are not finite")
     order = np.argsort(-all_scores, kind="stable")
@@ -59,7 +54,8 @@ def postprocess(
     visible = (source_boxes[:, 2:] > source_boxes[:, :2]).all(axis=1)
     chosen = np.flatnonzero(visible)[: params.max_faces or None]
     kept = kept[chosen]
-    points = None if landmarks is None else (all_landmarks[kept].reshape(-1, 5, 2) / scale).astype(np.float32)
+    has_points = found.landmarks is not None
+    points = (all_landmarks[kept].reshape(-1, 5, 2) / scale).astype(np.float32) if has_points else None
     ended = time.perf_counter()
     return Detections(
         boxes=source_boxes[chosen],
@@ -139,32 +135,23 @@ def _resolve(pairs: Int32Array, count: int) -> Int32Array:
         pairs = pairs[:, undecided[pairs[0]] & undecided[pairs[1]]]
 
 
-def _candidates(
-    index: int,
-    scores: list[Float32Array],
-    boxes: list[Float32Array],
-    landmarks: list[Float32Array] | None,
-    params: DetectParams,
-    blob_shape: tuple[int, int],
-) -> tuple[Float32Array, Float32Array, Float32Array]:
-    """Scores (K,), boxes (K, 4) and landmarks (K, 10) in canvas pixels of one stride, over the threshold."""
-    stride = STRIDES[index]
-    flat = scores[index].reshape(-1)
-    if np.isnan(flat).any():
-        raise InferenceError("the model returned scores that are not numbers")
-    rows = np.flatnonzero(flat >= params.confidence)
-    anchors = _anchors(blob_shape[0] // stride, blob_shape[1] // stride, stride)[rows]
-    distances = boxes[index][rows] * np.float32(stride)
-    corners = np.concatenate([anchors - distances[:, :2], anchors + distances[:, 2:]], axis=1)
-    if landmarks is None:
-        return flat[rows], corners, np.empty((len(rows), 0), np.float32)
-    points = np.tile(anchors, 5) + landmarks[index][rows] * np.float32(stride)
-    return flat[rows], corners, points
+def _decoded(found: Candidates, blob_shape: tuple[int, int]) -> tuple[Float32Array, Float32Array]:
+    """Boxes (C, 4) and landmarks (C, 10), or (C, 0) without, in canvas pixels."""
+    grid = _grid(*blob_shape)[found.anchors]
+    centres, strides = grid[:, :2], grid[:, 2:]
+    distances = found.boxes * strides
+    corners = np.concatenate([centres - distances[:, :2], centres + distances[:, 2:]], axis=1)
+    if found.landmarks is None:
+        return corners, np.empty((len(corners), 0), np.float32)
+    return corners, np.tile(centres, 5) + found.landmarks * strides
 
 
 @lru_cache(maxsize=64)
-def _anchors(rows: int, columns: int, stride: int) -> Float32Array:
-    """(rows * columns * 2, 2) anchor centres x, y: grid index times stride, without a half-cell shift."""
-    y, x = np.mgrid[:rows, :columns]
-    centres = np.stack([x, y], axis=-1).reshape(-1, 2) * stride
-    return np.repeat(centres, ANCHORS_PER_CELL, axis=0).astype(np.float32)
+def _grid(height: int, width: int) -> Float32Array:
+    """(A, 3) x, y, stride of all anchors: centres lie at grid index times stride, no half cell further."""
+    parts = []
+    for stride in STRIDES:
+        y, x = np.mgrid[: height // stride, : width // stride] * stride
+        cells = np.stack([x, y, np.full_like(x, stride)], axis=-1).reshape(-1, 3)
+        parts.append(np.repeat(cells, ANCHORS_PER_CELL, axis=0))
+    return np.concatenate(parts).astype(np.float32)

@@ -15,12 +15,10 @@ import numpy as np
 from models.errors import SelfCheckError
 from models.graph import prepare
 from models.postprocess import postprocess
+from models.raw_faces import RawFaces
 from models.resolve import ModelSource, ResolvedModel, resolve_model
 from models.session import Precision, Provider, Session, open_session
-from models.types import Canvas, Detections, DetectParams, Float32Array, UInt8Array
-
-SELF_CHECK_TOLERANCE: Final = 1e-3
-"""Largest difference of an output between a batch and single runs; kernels differ in rounding by size."""
+from models.types import Canvas, Detections, DetectParams, UInt8Array
 
 COMMON_SHAPES: Final = ((360, 640), (427, 640), (480, 640), (640, 640), (640, 480), (640, 427), (640, 360))
 """Heights and widths of the canvases of 16:9, 3:2, 4:3 and square pictures, both ways round."""
@@ -47,7 +45,7 @@ class Scrfd:
         self.name = model.name
         self.licence = model.licence
         self.provider = session.provider
-        self.supports_landmarks = session.output_count == 9
+        self.supports_landmarks = session.supports_landmarks
         self.workers = session.workers
         self._session = session
 
@@ -85,28 +83,30 @@ class Scrfd:
         return _blob_shape(self._session, height, width)
 
     def stack(self, canvases: Sequence[Canvas]) -> UInt8Array:
-        """One blob (N, h, w, 3) of canvases of one `blob_shape`: each at the top left, zeros elsewhere."""
-        blob = np.zeros((len(canvases), *self.blob_shape(canvases[0]), 3), np.uint8)
+        """One blob (N, h, w, 3) of canvases of one `blob_shape`: each at the top left, zeros elsewhere.
+
+        It may be overwritten when the same thread stacks again: infer it before.
+        """
+        blob = self._session.blank(len(canvases), *self.blob_shape(canvases[0]))
         for row, canvas in enumerate(canvases):
             height, width = canvas.pixels.shape[:2]
             blob[row, :height, :width] = canvas.pixels
+            blob[row, :height, width:] = 0
+            blob[row, height:] = 0
         return blob
 
-    def infer(self, blob: UInt8Array, *, is_alone: bool = True) -> list[Float32Array]:
-        """Raw outputs of a blob, each (N, A, C); see `postprocess`. Alone, it may have every core."""
+    def infer(self, blob: UInt8Array, *, is_alone: bool = True) -> Sequence[RawFaces]:
+        """What the session says of each picture of a blob. Alone, it may have every core."""
         return self._session.run(blob, is_alone=is_alone)
 
-    def postprocess(
-        self, outputs: list[Float32Array], row: int, canvas: Canvas, params: DetectParams
-    ) -> Detections:
-        """Faces of picture `row` of a batch, with its own thresholds."""
-        own = [output[row] for output in outputs]
-        landmarks = own[6:9] if self.supports_landmarks else None
-        return postprocess(own[0:3], own[3:6], landmarks, canvas, params, self.blob_shape(canvas))
+    def postprocess(self, raw: RawFaces, canvas: Canvas, params: DetectParams) -> Detections:
+        """Faces of one picture of a batch, with its own thresholds."""
+        return postprocess(raw, canvas, params, self.blob_shape(canvas))
 
     def detect(self, canvas: Canvas, params: DetectParams) -> Detections:
         """Faces of one picture."""
-        return self.postprocess(self.infer(self.stack([canvas])), 0, canvas, params)
+        (raw,) = self.infer(self.stack([canvas]))
+        return self.postprocess(raw, canvas, params)
 
 
 def check_batches(session: Session) -> None:
@@ -117,16 +117,13 @@ def check_batches(session: Session) -> None:
     """
     pictures = _different_pictures(*_blob_shape(session, *COMMON_SHAPES[0]))
     batch = session.run(pictures, is_alone=False)
-    for row in range(len(pictures)):
-        alone = session.run(pictures[row : row + 1])
-        for together, single in zip(batch, alone, strict=True):
-            if together.shape[0] != len(pictures) or together.shape[1:] != single.shape[1:]:
-                raise SelfCheckError("the graph does not keep the pictures of a batch apart")
-            difference = float(np.abs(together[row] - single[0]).max())
-            if not difference <= SELF_CHECK_TOLERANCE * max(1.0, float(np.abs(single).max())):
-                raise SelfCheckError(
-                    f"picture {row} of a mixed batch differs by {difference:.3g} from the same picture alone"
-                )
+    for row, together in enumerate(batch):
+        (alone,) = session.run(pictures[row : row + 1])
+        difference = together.difference(alone)
+        if not difference <= session.rounding:
+            raise SelfCheckError(
+                f"picture {row} of a mixed batch differs by {difference:.3g} from the same picture alone"
+            )
 
 
 def _blob_shape(session: Session, height: int, width: int) -> tuple[int, int]:

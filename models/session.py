@@ -3,17 +3,26 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from models.activation_ranges import find_ranges
 from models.errors import PrecisionError, ProviderError
+from models.nvidia import has_device, open_cuda, open_tensorrt
 from models.onnxruntime_session import OnnxRuntimeSession
 from models.openvino_session import ComputedPrecision, OpenVinoSession, multiplies_int8_exactly
 from models.quantise import quantise
-from models.types import Float32Array, UInt8Array
+from models.raw_faces import RawFaces
+from models.types import UInt8Array
 
-Provider = Literal["auto", "cpu", "openvino", "cuda"]
-Precision = Literal["auto", "fp32", "bf16", "int8"]
+Provider = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
+Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
+
+PRECISIONS: Final[dict[Provider, tuple[Precision, ...]]] = {
+    "cpu": ("fp32",),
+    "openvino": ("fp32", "bf16", "int8"),
+    "cuda": ("fp16", "fp32"),
+    "tensorrt": ("fp16", "fp32"),
+}
 
 logger = logging.getLogger("face_api.models")
 
@@ -22,8 +31,10 @@ class Session(Protocol):
     """A prepared graph in memory, for several threads at once."""
 
     provider: str  # as readiness and the API report it
-    output_count: int  # 9, or 6 without landmarks
+    supports_landmarks: bool
     workers: int  # threads that keep it busy
+    rounding: float
+    """Most that a picture's answer in a batch differs from the same picture's alone; see RawFaces."""
     sides: tuple[int, ...]
     """Heights and widths of pictures that `run` takes, rising; the last is INPUT_SIZE."""
 
@@ -31,8 +42,15 @@ class Session(Protocol):
         """Do now what would delay the first `run` of this shape."""
         ...
 
-    def run(self, pictures: UInt8Array, *, is_alone: bool = True) -> list[Float32Array]:
-        """Raw outputs, each (N, A, C), for pictures (N, H, W, 3) RGB.
+    def blank(self, count: int, height: int, width: int) -> UInt8Array:
+        """Memory (count, height, width, 3) from which `run` is quickest, with anything in it.
+
+        It is the calling thread's until that asks again.
+        """
+        ...
+
+    def run(self, pictures: UInt8Array, *, is_alone: bool = True) -> Sequence[RawFaces]:
+        """The answer for each of the pictures (N, H, W, 3) RGB; they may lie in any memory.
 
         `is_alone`: nobody else runs, so every core may help; the answer is the same, to rounding.
 
@@ -53,10 +71,11 @@ def open_session(
 
     Args:
         graph: Made by `graph.prepare`.
-        provider: `auto` takes CUDA when a device really answers, else OpenVINO, else ONNX Runtime's CPU.
+        provider: `auto` takes CUDA when a device really answers, else OpenVINO, else ONNX Runtime's CPU; only
+            those that can compute in `precision`. TensorRT must be named: its first start takes long.
         threads: Threads of a run on the CPU, at least 1.
-        precision: For OpenVINO; the others compute in fp32. `auto` is INT8 with activation ranges and a CPU
-            that is exact in it, else bf16 or what the CPU has instead.
+        precision: `auto` is fp16 on GPUs; on OpenVINO INT8 with activation ranges and a CPU that is exact in
+            it, else bf16 or what the CPU has instead.
         ranges_dirs: Looked through for activation ranges, before those that are shipped.
 
     Raises:
@@ -64,17 +83,24 @@ def open_session(
         PrecisionError: The precision that was asked for cannot be had.
         RangesError: A file in `ranges_dirs` holds no ranges.
     """
-    needs_openvino = precision in {"int8", "bf16"}
-    if needs_openvino and provider in {"cpu", "cuda"}:
+    if provider != "auto" and precision not in {"auto", *PRECISIONS[provider]}:
+        able = " or ".join(name for name, known in PRECISIONS.items() if precision in known)
         raise PrecisionError(
-            f"FACE_API_PRECISION={precision} needs FACE_API_PROVIDER=openvino; {provider} computes in fp32"
+            f"FACE_API_PRECISION={precision} needs FACE_API_PROVIDER={able}; "
+            f"{provider} computes in {' or '.join(PRECISIONS[provider])}"
         )
-    if provider == "cuda" or (provider == "auto" and not needs_openvino):
+    needs_openvino, needs_gpu = precision in {"int8", "bf16"}, precision == "fp16"
+    if provider in {"cuda", "tensorrt"} or (provider == "auto" and not needs_openvino):
+        opened = open_tensorrt if provider == "tensorrt" else open_cuda
         try:
-            return OnnxRuntimeSession(graph, "cuda", threads)
+            return opened(graph, "fp32" if precision == "fp32" else "fp16")
         except ProviderError as error:
-            if provider == "cuda":
-                raise ProviderError(f"FACE_API_PROVIDER=cuda, but {error}") from error
+            if provider != "auto":
+                raise ProviderError(f"FACE_API_PROVIDER={provider}, but {error}") from error
+            if needs_gpu:
+                raise ProviderError(f"FACE_API_PRECISION=fp16, but {error}") from error
+            if has_device():
+                logger.warning("%s; the CPU runs instead, and slower", error)
     if provider != "cpu":
         try:
             return _open_openvino(graph, threads, precision, ranges_dirs)
@@ -82,7 +108,7 @@ def open_session(
             if provider == "openvino" or needs_openvino:
                 raise
             logger.warning("%s; ONNX Runtime runs instead, and slower", error)
-    return OnnxRuntimeSession(graph, "cpu", threads)
+    return OnnxRuntimeSession(graph, threads)
 
 
 def _open_openvino(

@@ -51,13 +51,14 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path("var"), description="What the service keeps: weights, graphs.")
     provider: Provider = Field(
         default="auto",
-        description="cuda; openvino (CPUs); cpu (ONNX Runtime, fp32: the reference). auto: cuda where a "
-        "device answers, else openvino. A provider that was named and cannot run is an error.",
+        description="cuda; tensorrt (slow at its first start); openvino (CPUs); cpu (ONNX Runtime, fp32, "
+        "the reference). auto: cuda where a device answers, else openvino. One that was named and cannot run "
+        "is an error.",
     )
     precision: Precision = Field(
         default="auto",
-        description="Of openvino: fp32, bf16 or int8. auto: int8 where there are activation ranges for the "
-        "weights, else bf16; int8 without ranges is an error.",
+        description="Of cuda and tensorrt: fp16 or fp32; auto: fp16. Of openvino: fp32, bf16 or int8; auto: "
+        "int8 where there are activation ranges for the weights, else bf16; int8 without is an error.",
     )
     threads: int = Field(default=0, ge=0, description="CPU threads of one session; 0 = one for each core.")
     max_upload_bytes: int = Field(default=20 * 2**20, gt=0, description="Larger bodies get 413.")

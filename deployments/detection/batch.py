@@ -57,14 +57,14 @@ def _infer_alike(
     blob = scrfd.stack(canvases)
     stacked = time.perf_counter()
     try:
-        raw = scrfd.infer(blob, is_alone=all(item.is_alone for item in items))
+        answered = scrfd.infer(blob, is_alone=all(item.is_alone for item in items))
     except FaceError as error:
         return [error] * len(items)
     inferred = time.perf_counter()
     answers: list[Inferred | FaceError] = []
-    for row, (item, canvas) in enumerate(zip(items, canvases, strict=True)):
+    for raw, item, canvas in zip(answered, items, canvases, strict=True):
         try:
-            found = scrfd.postprocess(raw, row, canvas, item.params)
+            found = scrfd.postprocess(raw, canvas, item.params)
         except FaceError as error:
             answers.append(error)
             continue

@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,12 @@ def as_stock_input(picture: UInt8Array) -> np.ndarray:
 
 def test_a_prepared_batch_equals_the_published_graph_picture_by_picture(stock: Path, tmp_path: Path) -> None:
     published = ort.InferenceSession(stock, providers=["CPUExecutionProvider"])
-    session = OnnxRuntimeSession(prepare(stock, tmp_path / "cache", "abc"), "cpu", 1)
+    session = OnnxRuntimeSession(prepare(stock, tmp_path / "cache", "abc"), 1)
     batch = session.run(pictures())
     for row, picture in enumerate(pictures()):
         alone = published.run(None, {"input.1": as_stock_input(picture)})
-        for together, single in zip(batch, alone, strict=True):
-            np.testing.assert_allclose(together[row], single, rtol=0, atol=1e-6)
+        for together, single in zip(batch[row].outputs, alone, strict=True):
+            np.testing.assert_allclose(together, single, rtol=0, atol=1e-6)
 
 
 @pytest.mark.shared
@@ -41,12 +42,12 @@ def test_a_prepared_batch_equals_the_published_graph_picture_by_picture(stock: P
 def test_real_weights_equal_the_published_graph(shared_dir: Path, tmp_path: Path, name: str) -> None:
     source = shared_dir / "models" / f"{name}.onnx"
     published = ort.InferenceSession(source, providers=["CPUExecutionProvider"])
-    session = OnnxRuntimeSession(prepare(source, tmp_path, name), "cpu", 2)
+    session = OnnxRuntimeSession(prepare(source, tmp_path, name), 2)
     noise = np.random.default_rng(3).integers(0, 256, (2, 640, 640, 3), np.uint8)
     batch = session.run(noise)
     alone = published.run(None, {"input.1": as_stock_input(noise[1])})
-    for together, single in zip(batch, alone, strict=True):
-        np.testing.assert_allclose(together[1], single, rtol=1e-4, atol=1e-4)
+    for together, single in zip(batch[1].outputs, alone, strict=True):
+        np.testing.assert_allclose(together, single, rtol=1e-4, atol=1e-4)
 
 
 def test_the_self_check_refuses_a_graph_patched_at_the_batch_axis_only(stock: Path, tmp_path: Path) -> None:
@@ -71,9 +72,7 @@ def _batch_of_three(path: Path) -> OnnxRuntimeSession:
     """A session without its warm-up, which this graph, made for three pictures, would not pass."""
     session = OnnxRuntimeSession.__new__(OnnxRuntimeSession)
     session._session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    session.provider = "CPUExecutionProvider"
-    session._input = "pictures"
-    session._outputs = [output.name for output in session._session.get_outputs()]
+    session._running = threading.Lock()
     return session
 
 

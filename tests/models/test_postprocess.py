@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.errors import InferenceError
-from models.postprocess import STRIDES, nms, postprocess
+from models.postprocess import nms, postprocess
+from models.raw_faces import STRIDES, HeadOutputs
 from models.types import Canvas, Detections, DetectParams, Float32Array
 
 ANCHORS = {stride: 2 * (640 // stride) ** 2 for stride in STRIDES}
@@ -29,8 +30,12 @@ def outputs(
     return scores, boxes, points
 
 
+def raw(*kinds: list[Float32Array]) -> HeadOutputs:
+    return HeadOutputs([part for kind in kinds for part in kind])
+
+
 def find(faces: list[tuple[int, int, int, float]], **params: float) -> Detections:
-    return postprocess(*outputs(faces), canvas(), DetectParams(**params))  # type: ignore[arg-type]
+    return postprocess(raw(*outputs(faces)), canvas(), DetectParams(**params))  # type: ignore[arg-type]
 
 
 def test_a_box_is_decoded_at_grid_index_times_stride_and_mapped_back() -> None:
@@ -62,15 +67,15 @@ def test_numbers_that_are_not_finite_are_an_error() -> None:
     scores, boxes, points = outputs([(0, 10, 20, 0.9)])
     boxes[0][:] = np.inf
     with pytest.raises(InferenceError):
-        postprocess(scores, boxes, points, canvas(), DetectParams())
+        postprocess(raw(scores, boxes, points), canvas(), DetectParams())
     scores[1][3] = np.nan
     with pytest.raises(InferenceError):
-        postprocess(scores, outputs([])[1], points, canvas(), DetectParams())
+        postprocess(raw(scores, outputs([])[1], points), canvas(), DetectParams())
 
 
 def test_a_model_without_landmarks_has_none() -> None:
     scores, boxes, _ = outputs([(0, 10, 20, 0.9)])
-    assert postprocess(scores, boxes, None, canvas(), DetectParams()).landmarks is None
+    assert postprocess(raw(scores, boxes), canvas(), DetectParams()).landmarks is None
 
 
 def greedy(boxes: NDArray[np.float32], threshold: float) -> list[int]:
@@ -119,7 +124,7 @@ def test_every_anchor_over_the_threshold_is_still_bounded() -> None:
     scores, boxes, points = outputs([])
     for part in scores:
         part[:] = 0.5
-    found = postprocess(scores, boxes, points, canvas(640, 640), DetectParams(0.01, 1.0))
+    found = postprocess(raw(scores, boxes, points), canvas(640, 640), DetectParams(0.01, 1.0))
     assert found.candidates == sum(ANCHORS.values())
     assert len(found.boxes) > 8000
 
@@ -128,5 +133,5 @@ def test_anchors_are_those_of_the_grid_that_was_run() -> None:
     scores = [np.zeros((2 * (384 // s) * (640 // s), 1), np.float32) for s in STRIDES]
     boxes = [np.full((len(part), 4), 2, np.float32) for part in scores]
     scores[0][2 * (47 * 80 + 79)] = 0.9  # the last cell of 48 rows and 80 columns
-    found = postprocess(scores, boxes, None, canvas(640, 384), DetectParams(), (384, 640))
+    found = postprocess(raw(scores, boxes), canvas(640, 384), DetectParams(), (384, 640))
     assert found.boxes.tolist() == [[616, 360, 640, 384]]

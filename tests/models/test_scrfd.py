@@ -47,5 +47,5 @@ def test_a_model_without_landmarks_has_none_on_openvino(tmp_path: Path) -> None:
 def test_common_shapes_are_ready_before_the_first_picture(tmp_path: Path) -> None:
     scrfd = load(tmp_path, "openvino")
     scrfd.make_common_ready()
-    ready = set(scrfd._session._requests)  # type: ignore[attr-defined]
+    ready = set(scrfd._session._ready)  # type: ignore[attr-defined]
     assert {(384, 640), (448, 640), (480, 640), (640, 640), (640, 480), (640, 448), (640, 384)} == ready

@@ -32,9 +32,10 @@ def no_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
-def test_cuda_without_a_device_is_an_error_and_not_a_slow_cpu(prepared: Path) -> None:
-    with pytest.raises(ProviderError, match="FACE_API_PROVIDER=cuda"):
-        open_session(prepared, "cuda", 1)
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_gpu_that_is_not_there_is_an_error_and_not_a_slow_cpu(prepared: Path, provider: Provider) -> None:
+    with pytest.raises(ProviderError, match=f"FACE_API_PROVIDER={provider}, but CUDA cannot be used"):
+        open_session(prepared, provider, 1)
 
 
 @pytest.mark.skipif(HAS_GPU, reason="auto would take the GPU")
@@ -72,11 +73,27 @@ def test_int8_without_ranges_names_the_command_that_makes_them(prepared: Path) -
         open_session(prepared, "openvino", 1, "int8")
 
 
-@pytest.mark.parametrize("precision", ["int8", "bf16"])
-@pytest.mark.parametrize("provider", ["cpu", "cuda"])
-def test_onnx_runtime_computes_in_fp32_only(prepared: Path, provider: Provider, precision: Precision) -> None:
-    with pytest.raises(PrecisionError, match=f"{provider} computes in fp32"):
+@pytest.mark.parametrize(
+    ("provider", "precision", "able"),
+    [
+        ("cpu", "int8", "openvino"),
+        ("cpu", "fp16", "cuda or tensorrt"),
+        ("openvino", "fp16", "cuda or tensorrt"),
+        ("cuda", "bf16", "openvino"),
+        ("tensorrt", "int8", "openvino"),
+    ],
+)
+def test_a_precision_the_provider_has_not_is_refused_with_who_has_it(
+    prepared: Path, provider: Provider, precision: Precision, able: str
+) -> None:
+    with pytest.raises(PrecisionError, match=f"PROVIDER={able}; {provider} computes in "):
         open_session(prepared, provider, 1, precision)
+
+
+@pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
+def test_fp16_without_a_device_is_an_error_and_not_another_precision(prepared: Path) -> None:
+    with pytest.raises(ProviderError, match="FACE_API_PRECISION=fp16, but CUDA cannot be used"):
+        open_session(prepared, "auto", 1, "fp16")
 
 
 def test_fp32_is_what_it_says_on_both_engines(prepared: Path, ranges_dir: Path) -> None:
@@ -86,11 +103,11 @@ def test_fp32_is_what_it_says_on_both_engines(prepared: Path, ranges_dir: Path) 
 
 def test_a_rectangle_gives_what_the_square_gives(prepared: Path) -> None:
     square = red_block_picture(640, 640, {(1, 2): 255, (11, 9): 200})
-    reference = OnnxRuntimeSession(prepared, "cpu", 1).run(square[None])
-    outputs = OpenVinoSession(prepared, "fp32", 1).run(square[None, :320])
+    reference = OnnxRuntimeSession(prepared, 1).run(square[None])[0].outputs
+    outputs = OpenVinoSession(prepared, "fp32", 1).run(square[None, :320])[0].outputs
     for ours, theirs in zip(outputs, reference, strict=True):
-        assert ours.shape[1] * 2 == theirs.shape[1]
-        np.testing.assert_allclose(ours[0], theirs[0, : ours.shape[1]], atol=1e-5)
+        assert len(ours) * 2 == len(theirs)
+        np.testing.assert_allclose(ours, theirs[: len(ours)], atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["auto", "int8", "fp32"])
@@ -103,7 +120,7 @@ def test_a_batch_on_openvino_is_its_pictures_one_by_one(
 
 def test_answers_outlive_the_next_run(prepared: Path) -> None:
     session = OpenVinoSession(prepared, "fp32", 1)
-    first = session.run(red_block_picture(384, 640, {(1, 2): 255})[None])
+    first = session.run(red_block_picture(384, 640, {(1, 2): 255})[None])[0].outputs
     kept = [output.copy() for output in first]
     session.run(np.full((1, 384, 640, 3), 255, np.uint8))
     for before, after in zip(kept, first, strict=True):
@@ -114,10 +131,10 @@ def test_shapes_made_ready_by_many_threads_are_compiled_once(prepared: Path) -> 
     session = OpenVinoSession(prepared, "fp32", 1)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda side: session.make_ready(side, 640), [384, 480] * 8))
-    assert set(session._requests) == {(384, 640), (480, 640)}
+    assert set(session._ready) == {(384, 640), (480, 640)}
     picture = red_block_picture(480, 640, {(3, 3): 255})[None]
-    expected = OpenVinoSession(prepared, "fp32", 1).run(picture)
-    for ours, theirs in zip(session.run(picture), expected, strict=True):
+    expected = OpenVinoSession(prepared, "fp32", 1).run(picture)[0].outputs
+    for ours, theirs in zip(session.run(picture)[0].outputs, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 

@@ -1,4 +1,5 @@
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from deployments.detection.batch import BatchItem, infer_batch
 from deployments.errors import DeadlineExceededError
 from deployments.types import Inferred
 from models.errors import InferenceError
+from models.raw_faces import RawFaces
 from models.resolve import ModelSource
 from models.scrfd import Scrfd, ScrfdOptions
-from models.types import Canvas, DetectParams, Float32Array, UInt8Array
+from models.types import Canvas, DetectParams, UInt8Array
 from tests.tiny_scrfd import CELL, red_block_picture, write_tiny_scrfd
 
 SIZES = ((360, 640), (640, 480), (360, 640), (640, 640), (384, 640))
@@ -53,7 +55,7 @@ def test_a_request_that_is_too_late_is_answered_in_its_place(scrfd: Scrfd) -> No
 def test_a_failing_shape_leaves_the_other_shapes_alone(scrfd: Scrfd, monkeypatch: pytest.MonkeyPatch) -> None:
     works = scrfd.infer
 
-    def infer(blob: UInt8Array, *, is_alone: bool) -> list[Float32Array]:
+    def infer(blob: UInt8Array, *, is_alone: bool) -> Sequence[RawFaces]:
         if blob.shape[1:3] == (640, 480):
             raise InferenceError("broken")
         return works(blob, is_alone=is_alone)
