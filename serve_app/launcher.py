@@ -122,7 +122,9 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
         finally:
             console.print("stopping")
             _shut_down()
-            remove_calls_folder(session)
+            for _ in range(5):  # a replica that was starting while it was ended may make it again
+                remove_calls_folder(session)
+                time.sleep(0.1)
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -104,7 +104,8 @@ class Comparison:
         options = self._options
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bare-")))
-            launch = Launch(options.cores, options.threads, options.pool, options.config)
+            launch = Launch(options.cores, options.threads, options.pool, options.config, options.ranges)
+            servers.keep_ranges(options.ranges, folder)
             started: list[Server] = []
             for name in (OURS, *options.against):
                 _say(f"{model}: starting {name}")
@@ -191,6 +192,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of one inference of the others")
     parser.add_argument("--pool", type=int, default=40, help="threads of FastAPI's pool, in each worker")
     parser.add_argument("--config", type=Path, help="Ray config of ours; default: configs/local.yaml")
+    parser.add_argument(
+        "--ranges", type=Path, nargs="*", default=[], help="of ours, made by `face-api models calibrate`"
+    )
     parser.add_argument("--no-bare", action="store_true", help="leave out the bare loop")
     parser.add_argument("--json", type=Path, help="write every round to this file")
     return parser.parse_args(arguments)

@@ -2,11 +2,12 @@
 
 import json
 import os
+import shutil
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -90,6 +91,7 @@ class Launch:
     threads: int  # of one inference of the others
     pool: int  # threads of FastAPI's pool in each uvicorn worker
     config: Path | None  # Ray config of ours; the default one without
+    ranges: Sequence[Path] = ()  # activation ranges of models that come without
 
 
 @contextmanager
@@ -104,6 +106,7 @@ def running(name: str, model: str, launch: Launch) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="compare-", ignore_cleanup_errors=True) as temporary:
         folder, port = Path(temporary), free_port()
         if name == OURS:
+            keep_ranges(launch.ranges, folder / "var")
             command, environment = _ours(model, port, folder, launch.config)
         else:
             command, environment = _theirs(name, model, port, launch)
@@ -116,6 +119,13 @@ def running(name: str, model: str, launch: Launch) -> Iterator[Server]:
             yield server
         finally:
             tree.stop(STOP_TIMEOUT_S[name])
+
+
+def keep_ranges(files: Sequence[Path], data_dir: Path) -> None:
+    """Put activation ranges where a service with this data folder finds them."""
+    (data_dir / "ranges").mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copy(file, data_dir / "ranges" / file.name)
 
 
 def _ours(model: str, port: int, folder: Path, config: Path | None) -> tuple[list[str], dict[str, str]]:
