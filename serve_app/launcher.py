@@ -98,8 +98,7 @@ def wants_storage(settings: Settings, config_path: Path) -> bool:
 
 def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_storage: bool) -> None:
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    _stop_on_signals(stop)
     with console.status("looking for the weights"):
         resolved = resolve_model(settings.model_source())
     for note in resolved.notes:
@@ -113,6 +112,7 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
     with _metrics_folder(settings), _log_pipe(settings), _database(settings), _objects(settings, has_storage):
         try:
             _deploy(config)
+            _stop_on_signals(stop)  # Ray has put a handler of its own there, which aborts us 3 s later
             _wait_until_ready(settings, stop)
             if not stop.is_set():
                 model = _health(settings)["model"]
@@ -122,9 +122,12 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
         finally:
             console.print("stopping")
             _shut_down()
-            for _ in range(5):  # a replica that was starting while it was ended may make it again
-                remove_calls_folder(session)
-                time.sleep(0.1)
+            remove_calls_folder(session)
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -74,10 +74,10 @@ def start(folder: Path, config: Path | None = None, **variables: str) -> Service
     return service
 
 
-def stop(service: Service) -> float:
-    """Ctrl-C; seconds until the process was gone."""
+def stop(service: Service, number: signal.Signals = signal.SIGINT) -> float:
+    """Ctrl-C, or what a service manager sends; seconds until the process was gone."""
     started = time.monotonic()
-    service.process.send_signal(signal.SIGINT)
+    service.process.send_signal(number)
     service.process.wait(30)
     return time.monotonic() - started
 

@@ -191,7 +191,7 @@ def test_shared_memory_is_empty_when_nothing_is_in_flight(service: Service) -> N
     assert lockers(service) == []
 
 
-def test_ctrl_c_ends_everything_within_ten_seconds_and_kill_9_hinders_no_start(tmp_path: Path) -> None:
+def test_a_signal_ends_everything_within_ten_seconds_and_kill_9_hinders_no_start(tmp_path: Path) -> None:
     model = str(write_tiny_scrfd(tmp_path / "tiny.onnx"))
     before = set(SHARED_MEMORY.iterdir())
     first = start(tmp_path, FACE_API_MODEL=model)
@@ -203,7 +203,8 @@ def test_ctrl_c_ends_everything_within_ten_seconds_and_kill_9_hinders_no_start(t
     assert not alive
     second = start(tmp_path, FACE_API_MODEL=model, PORT=first.url.rsplit(":", 1)[1])
     children = descendants(second)
-    assert stop(second) < 10
+    assert stop(second, signal.SIGTERM) < 10
+    assert second.process.returncode == 0
     _, alive = psutil.wait_procs(children, timeout=5)
     assert not alive
     assert set(SHARED_MEMORY.iterdir()) <= before
