@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ REGION: Final = "us-east-1"
 PORTS: Final = range(20_000, 30_000)
 """Below those the kernel gives to outgoing connections: one could sit on the port while rclone restarts."""
 PORT_TRIES: Final = 100
+PORT_PATIENCE_S: Final = 1.0
 
 
 class EmbeddedS3:
@@ -93,7 +95,7 @@ def _renewed_keys(folder: Path) -> S3Keys:
     found = read_private(path, S3Keys)
     if found is None:
         found = S3Keys(secrets.token_hex(10).upper(), secrets.token_hex(20), _free_port())
-    elif _is_free(found.port):
+    elif _is_free_soon(found.port):
         return found
     else:
         found = replace(found, port=_free_port())
@@ -126,6 +128,14 @@ def _free_port() -> int:
         if _is_free(port):
             return port
     raise EmbeddedError(f"no port from {PORTS[0]} to {PORTS[-1]} is free on {HOST}")
+
+
+def _is_free_soon(port: int) -> bool:
+    """Whether a port is free within PORT_PATIENCE_S: a server that was just killed may still be closing it."""
+    deadline = time.monotonic() + PORT_PATIENCE_S
+    while not (is_free := _is_free(port)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return is_free
 
 
 def _is_free(port: int) -> bool:
