@@ -131,7 +131,7 @@ def _free_port() -> int:
 
 
 def _is_free_soon(port: int) -> bool:
-    """Whether a port is free within PORT_PATIENCE_S: a server that was just killed may still be closing it."""
+    """Whether a port is free within PORT_PATIENCE_S: a server that was just killed may still hold it."""
     deadline = time.monotonic() + PORT_PATIENCE_S
     while not (is_free := _is_free(port)) and time.monotonic() < deadline:
         time.sleep(0.05)
