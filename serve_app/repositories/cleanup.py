@@ -57,7 +57,7 @@ ADD: Final = Prepared(
         ),
     )
 )
-TAKE_BACK: Final = Prepared(
+TASKS_OF_OWNER: Final = (
     storage_cleanup_tasks.delete()
     .where(
         storage_cleanup_tasks.c.s3_key == sa.any_(_KEYS),
@@ -65,6 +65,8 @@ TAKE_BACK: Final = Prepared(
     )
     .returning(storage_cleanup_tasks.c.id)
 )
+"""Removes the tasks for `keys` that are still the `owner`'s."""
+TAKE_BACK: Final = Prepared(TASKS_OF_OWNER)
 
 
 class CleanupRepository:

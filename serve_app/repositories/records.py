@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from serve_app.database import Database, Prepared
+from serve_app.repositories.cleanup import TASKS_OF_OWNER
 from serve_app.repositories.images import Image
 from serve_app.repositories.jobs import Job, JobFacts, detections_text
-from serve_app.tables import images, processing_jobs, storage_cleanup_tasks
+from serve_app.tables import images, processing_jobs
 
 IMAGE_COLUMNS: Final = [field.name for field in fields(Image)]
 JOB_COLUMNS: Final = [field.name for field in fields(JobFacts)]
@@ -18,15 +19,7 @@ JOB_COLUMNS: Final = [field.name for field in fields(JobFacts)]
 
 def _keep() -> Prepared:
     """Take the tasks back and add the rows; dividing by zero unless every task was there."""
-    taken = (
-        storage_cleanup_tasks.delete()
-        .where(
-            storage_cleanup_tasks.c.s3_key == sa.any_(sa.cast(sa.bindparam("keys"), pg.ARRAY(sa.Text))),
-            storage_cleanup_tasks.c.owner == sa.cast(sa.bindparam("owner"), sa.Integer),
-        )
-        .returning(storage_cleanup_tasks.c.id)
-        .cte("taken")
-    )
+    taken = TASKS_OF_OWNER.cte("taken")
     has_all = sa.func.count() == sa.cast(sa.bindparam("key_count"), sa.Integer)
     one = sa.literal_column("1", sa.Integer)
     counted = sa.select((one // sa.cast(has_all, sa.Integer)).label("one")).select_from(taken).subquery()
