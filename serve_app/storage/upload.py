@@ -5,7 +5,6 @@ The client's own `put_object` works out the endpoint, calls 40 hooks and builds 
 """
 
 import asyncio
-import io
 import random
 import re
 from http import HTTPStatus
@@ -14,6 +13,7 @@ from urllib.parse import quote
 
 import aiohttp
 import yarl
+from aiohttp.abc import AbstractStreamWriter
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 
@@ -30,6 +30,25 @@ WORTH_A_RETRY: Final = frozenset(
     }
 )
 CODE: Final = re.compile(rb"<Code>(\w+)</Code>")
+
+
+class Body(aiohttp.Payload):
+    """An object's bytes, handed to the connection at once: aiohttp reads files in steps of 64 KiB."""
+
+    _value: bytes
+    _autoclose = True  # there is no file to close
+
+    def __init__(self, data: bytes, content_type: str) -> None:
+        super().__init__(data, content_type=content_type)
+        self._size = len(data)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """As text, as aiohttp's interface wants it."""
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send all of it."""
+        await writer.write(self._value)
 
 
 class Uploader:
@@ -81,7 +100,7 @@ class Uploader:
         url = self._base_url + quote(key, safe="/~")
         headers = await self._signed(url, data, content_type)
         async with self._session.put(
-            yarl.URL(url, encoded=True), data=io.BytesIO(data), headers=headers, allow_redirects=False
+            yarl.URL(url, encoded=True), data=Body(data, content_type), headers=headers, allow_redirects=False
         ) as response:
             answer = await response.read()  # whole, so that the connection can be used again
             if response.status >= HTTPStatus.MULTIPLE_CHOICES:
