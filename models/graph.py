@@ -94,7 +94,8 @@ def make_batch_safe(model: onnx.ModelProto) -> None:
 
 def _is_batch_safe(graph: onnx.GraphProto) -> bool:
     """Whether a graph takes pictures as `prepare` wants it to: our own trainings export such."""
-    return len(graph.input) == 1 and graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
+    takes_pictures = [i.type.tensor_type.elem_type for i in graph.input] == [TensorProto.UINT8]
+    return takes_pictures and len(graph.output) in {6, 9}
 
 
 def _head(

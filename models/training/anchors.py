@@ -65,9 +65,9 @@ def assign(anchors: Anchors, faces: Float32Array) -> IntArray:
     """Choose the anchors of each face.
 
     At every stride the NEAREST anchors by centre are candidates; those whose IoU with the face is at least
-    the mean plus the standard deviation over its candidates, and whose centre lies within it, are chosen. A face
-    smaller than the grid may hold no centre: its border then lies half a stride away, and the best candidate is
-    always chosen. An anchor that several faces choose goes to the one with the highest IoU.
+    the mean plus the standard deviation over its candidates, and whose centre lies within it, are chosen. A
+    face smaller than the grid may hold no centre: its border then lies half a stride away, and the best
+    candidate is always chosen. An anchor that several faces choose goes to the one with the highest IoU.
 
     Args:
         anchors: Of the canvas.
@@ -87,7 +87,9 @@ def assign(anchors: Anchors, faces: Float32Array) -> IntArray:
         nearest = min(NEAREST, distances.shape[1])
         candidates.append(np.argpartition(distances, nearest - 1, axis=1)[:, :nearest] + level.start)
     indices = np.concatenate(candidates, 1)  # (F, C)
-    overlaps = np.stack([pairwise_iou(faces[f : f + 1], anchors.boxes[indices[f]])[0] for f in range(len(faces))])
+    overlaps = np.stack(
+        [pairwise_iou(faces[f : f + 1], anchors.boxes[indices[f]])[0] for f in range(len(faces))]
+    )
     threshold = overlaps.mean(1) + overlaps.std(1)
     reach = np.maximum((faces[:, 2:] - faces[:, :2]) / 2, 0)[:, None]
     reach = np.maximum(reach, anchors.strides[indices][..., None] / 2)

@@ -1,5 +1,6 @@
-"""A trained detector as ONNX: uint8 pictures in, any number of them, as `models.graph.prepare` makes the others."""
+"""A trained detector as ONNX: any number of uint8 pictures in, as `models.graph.prepare` makes the others."""
 
+import copy
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ def export(detector: Detector, target: Path, description: str) -> None:
         target: The file to write.
         description: What it was trained on, kept in the file.
     """
-    model = to_onnx(detector, description)
+    model = to_onnx(copy.deepcopy(detector).cpu(), description)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(target.name + ".part")
     temporary.write_bytes(model.SerializeToString())
@@ -42,7 +43,9 @@ def to_onnx(detector: Detector, description: str) -> onnx.ModelProto:
         for kind, name in graph.head(head, level, stride).items():
             by_kind[kind].append(name)
     outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", f"anchors_{stride}", CHANNELS_BY_HEAD[kind]])
+        helper.make_tensor_value_info(
+            name, TensorProto.FLOAT, ["N", f"anchors_{stride}", CHANNELS_BY_HEAD[kind]]
+        )
         for kind, names in by_kind.items()
         for stride, name in zip(STRIDES, names, strict=False)
     ]
@@ -112,16 +115,22 @@ class _Graph:
         for index, layer in enumerate(flat):
             if isinstance(layer, nn.Conv2d):
                 following = flat[index + 1] if index + 1 < len(flat) else None
-                source = self.conv(layer, source, following if isinstance(following, nn.BatchNorm2d) else None)
+                source = self.conv(
+                    layer, source, following if isinstance(following, nn.BatchNorm2d) else None
+                )
             elif isinstance(layer, nn.ReLU):
                 source = self.add("Relu", [source])
         return source
 
     def conv(self, layer: Any, source: str, norm: nn.BatchNorm2d | None = None) -> str:  # noqa: ANN401
         weight = layer.weight.detach().double()
-        bias = torch.zeros(len(weight), dtype=torch.double) if layer.bias is None else layer.bias.detach().double()
+        bias = (
+            torch.zeros(len(weight), dtype=torch.double)
+            if layer.bias is None
+            else layer.bias.detach().double()
+        )
         if norm is not None:
-            assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101, PT018
+            assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101 - they are tracked
             scale = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
             weight = weight * scale[:, None, None, None]
             bias = (bias - norm.running_mean.double()) * scale + norm.bias.detach().double()

@@ -13,11 +13,12 @@ EPSILON: Final = 1e-7
 def iou_and_diou(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Intersection over union, and with the distance of the centres taken off.
 
-    Zheng et al., "Distance-IoU Loss", arXiv 1911.08287: DIoU = IoU - d² / c², d the distance of the centres and c
-    the diagonal of the smallest box around both.
+    Zheng et al., "Distance-IoU Loss", arXiv 1911.08287: DIoU = IoU - d² / c², d the distance of the centres
+    and c the diagonal of the smallest box around both.
 
     Args:
-        predicted, target: (N, 4) x1, y1, x2, y2.
+        predicted: (N, 4) x1, y1, x2, y2.
+        target: (N, 4) likewise.
 
     Returns:
         IoU (N,) in 0..1 and DIoU (N,) in -1..1.

@@ -5,6 +5,8 @@ depthwise separable stages, a path aggregation feature pyramid (PAFPN), and one 
 convolutions for each stride, its tower shared by scores, boxes and landmarks.
 """
 
+import itertools
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,7 +95,9 @@ class Pyramid(nn.Module):
         """Three maps to three of equal depth."""
         levels = [lateral(m) for lateral, m in zip(self.lateral, maps, strict=True)]
         for fine, coarse in ((1, 2), (0, 1)):
-            levels[fine] = levels[fine] + functional.interpolate(levels[coarse], scale_factor=2.0, mode="nearest")
+            levels[fine] = levels[fine] + functional.interpolate(
+                levels[coarse], scale_factor=2.0, mode="nearest"
+            )
         levels = [smooth(level) for smooth, level in zip(self.smooth, levels, strict=True)]
         for index, down in enumerate(self.down):
             levels[index + 1] = levels[index + 1] + down(levels[index])
@@ -106,19 +110,19 @@ class Head(nn.Module):
     def __init__(self, inputs: int, planes: int, blocks: int, *, landmarks: bool) -> None:
         super().__init__()
         widths = [inputs, *([planes] * blocks)]
-        self.tower = nn.Sequential(*(Separable(a, b) for a, b in zip(widths, widths[1:], strict=False)))
+        self.tower = nn.Sequential(*(Separable(a, b) for a, b in itertools.pairwise(widths)))
         self.scores = nn.Conv2d(planes, ANCHORS, 3, 1, 1)
         self.boxes = nn.Conv2d(planes, ANCHORS * 4, 3, 1, 1)
         self.landmarks = nn.Conv2d(planes, ANCHORS * LANDMARK_VALUES, 3, 1, 1) if landmarks else None
         for layer in (self.scores, self.boxes, self.landmarks):
             if layer is not None:
                 nn.init.normal_(layer.weight, std=0.01)
-        nn.init.constant_(self.scores.bias, -torch.log(torch.tensor((1 - PRIOR) / PRIOR)).item())  # type: ignore[arg-type]
+        nn.init.constant_(self.scores.bias, -math.log((1 - PRIOR) / PRIOR))
         with torch.no_grad():  # the anchors' own sizes: 2 and 4 strides
-            self.boxes.bias.copy_(torch.tensor([1.0] * 4 + [2.0] * 4))  # type: ignore[union-attr]
+            self.boxes.bias.copy_(torch.tensor([1.0] * 4 + [2.0] * 4))
 
     def forward(self, features: Tensor) -> list[Tensor]:
-        """(N, C, h, w) to rows of anchors: (N, h·w·2, 1), (N, h·w·2, 4) and, with landmarks, (N, h·w·2, 10)."""
+        """(N, C, h, w) to rows of anchors: (N, h·w·2, 1), (N, h·w·2, 4) and maybe (N, h·w·2, 10)."""
         tower = self.tower(features)
         layers = [self.scores, self.boxes, *([] if self.landmarks is None else [self.landmarks])]
         return [_rows(layer(tower)) for layer in layers]
@@ -132,7 +136,12 @@ class Detector(nn.Module):
         self.backbone = Backbone(architecture)
         self.pyramid = Pyramid(architecture.stage_planes[1:], architecture.pyramid_planes)
         self.heads = nn.ModuleList(
-            Head(architecture.pyramid_planes, architecture.head_planes, architecture.head_blocks, landmarks=landmarks)
+            Head(
+                architecture.pyramid_planes,
+                architecture.head_planes,
+                architecture.head_blocks,
+                landmarks=landmarks,
+            )
             for _ in STRIDES
         )
 

@@ -62,8 +62,8 @@ class Pictures:
 def load_pictures(folders: list[Path]) -> Pictures:
     """Read every labelled picture of folders that hold a `labels.json` each.
 
-    `labels.json` is a list of objects: `file`, `boxes_xywh` (x, y, width, height in pixels), and, if there are
-    any, `landmarks` (for each box five x, y, or null) and `ignore_xywh`.
+    `labels.json` is a list of objects: `file`, `boxes_xywh` (x, y, width, height in pixels), and, if there
+    are any, `landmarks` (for each box five x, y, or null) and `ignore_xywh`.
 
     Raises:
         TrainingDataError: A folder has no readable labels, or no picture is left.
@@ -105,28 +105,44 @@ def _add(result: Pictures, folder: Path, entry: Any) -> None:  # noqa: ANN401 - 
         boxes = np.asarray(entry.get("boxes_xywh") or [], np.float32).reshape(-1, 4)
         ignored = np.asarray(entry.get("ignore_xywh") or [], np.float32).reshape(-1, 4)
         landmarks = _landmarks(entry.get("landmarks"), len(boxes))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         result.note("boxes or landmarks are not lists of numbers", name)
         return
-    pixels = cv2.imread(name, cv2.IMREAD_COLOR)
+    pixels = _read_picture(file)
     if pixels is None:
         result.note("picture unreadable", name)
         return
     height, width = pixels.shape[:2]
-    faces, ignored = _corners(boxes), _corners(ignored)
+    if (entry.get("width", width), entry.get("height", height)) != (width, height):
+        result.note("picture is not of the width and height in its label", name)
+        return
+    boxes_are_numbers = np.isfinite(boxes).all(axis=1)
+    for _ in range(int((~boxes_are_numbers).sum())):
+        result.note("box with no number in it", name)
+    faces, landmarks = _corners(boxes[boxes_are_numbers]), landmarks[boxes_are_numbers]
+    ignored = _corners(ignored[np.isfinite(ignored).all(axis=1)])
     kept = _usable(faces, width, height, result, name)
     scale = min(1.0, LONGEST_SIDE / max(height, width))
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
     result.pictures.append(
         LabelledPicture(
-            pixels.astype(np.uint8, copy=False),
+            pixels,
             np.clip(faces[kept], 0, [width, height, width, height]).astype(np.float32) * np.float32(scale),
             ignored * np.float32(scale),
             landmarks[kept] * np.float32(scale),
         )
     )
+
+
+def _read_picture(file: Path) -> UInt8Array | None:
+    """(H, W, 3) BGR, upright by its EXIF orientation as the service sees it; None if it cannot be read."""
+    try:
+        pixels = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    except cv2.error:  # larger than OpenCV reads
+        return None
+    return None if pixels is None else np.asarray(pixels, np.uint8)
 
 
 def _corners(boxes: Float32Array) -> Float32Array:
@@ -137,20 +153,20 @@ def _landmarks(given: Any, count: int) -> Float32Array:  # noqa: ANN401 - see _a
     if given is None:
         return np.full((count, POINTS, 2), np.nan, np.float32)
     blank = [[np.nan, np.nan]] * POINTS
-    return np.asarray([blank if points is None else points for points in given], np.float32).reshape(count, POINTS, 2)
+    return np.asarray([blank if points is None else points for points in given], np.float32).reshape(
+        count, POINTS, 2
+    )
 
 
 def _usable(
     faces: Float32Array, width: int, height: int, result: Pictures, name: str
 ) -> npt.NDArray[np.bool_]:
-    finite = np.isfinite(faces).all(axis=1)
-    sized = finite & (faces[:, 2:] > faces[:, :2]).all(axis=1)
+    sized = (faces[:, 2:] > faces[:, :2]).all(axis=1)
     within = sized & (faces[:, :2] < [width, height]).all(axis=1) & (faces[:, 2:] > 0).all(axis=1)
     for problem, bad in (
-        ("box with no number in it", ~finite),
-        ("box without width or height", finite & ~sized),
+        ("box without width or height", ~sized),
         ("box outside its picture", sized & ~within),
     ):
         for _ in range(int(bad.sum())):
             result.note(problem, name)
-    return within
+    return np.asarray(within)

@@ -148,16 +148,14 @@ def _recoloured(pixels: UInt8Array, rng: np.random.Generator) -> UInt8Array:
     grey_of = np.array([0.114, 0.587, 0.299])
     matrix = (1 - grey_share) * np.diag(tint) + grey_share * np.tile(grey_of, (3, 1))
     offset = np.full((3, 1), 127.5 * (1 - gain) + shift)
-    result: UInt8Array = cv2.transform(pixels, np.hstack([matrix * gain, offset]))
-    return result
+    return np.asarray(cv2.transform(pixels, np.hstack([matrix * gain, offset])), np.uint8)
 
 
 def _blurred(pixels: UInt8Array, rng: np.random.Generator) -> UInt8Array:
     """Lens blur, or JPEG's blocks, in a part of the samples."""
     chance = rng.random()
     if chance < 0.1:
-        result: UInt8Array = cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.5, 1.5)))
-        return result
+        return np.asarray(cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.5, 1.5))), np.uint8)
     if chance < 0.25:
         _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 90))])
         return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.training.anchors import Anchors, make_anchors
+from models.training.anchors import make_anchors
 from models.training.losses import iou_and_diou, quality_focal_loss
 from models.training.network import ARCHITECTURES, Detector
 from models.training.pictures import LabelledPicture, TrainingDataError
@@ -27,6 +28,7 @@ WARM_UP_STEPS: Final = 200
 LOWEST_RATE: Final = 0.01  # share of the learning rate that is left at the end
 LARGEST_GRADIENT: Final = 10.0
 SAMPLE_THREADS: Final = 2
+STATE: Final = {"recipe", "landmarks", "step", "detector", "average", "optimizer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,15 @@ class Trainer:
         self.step = 0
         self._pictures = pictures
         self._anchors = make_anchors(recipe.size)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(recipe.seed)
         self.detector = Detector(ARCHITECTURES[recipe.arch], landmarks=landmarks).to(
-            memory_format=torch.channels_last
+            self._device, memory_format=torch.channels_last
         )
         self.average = copy.deepcopy(self.detector).eval()
         self._optimizer = torch.optim.AdamW(_groups(self.detector), lr=recipe.rate)
-        self._centres = torch.from_numpy(self._anchors.centres)
-        self._strides = torch.from_numpy(self._anchors.strides)
+        self._centres = torch.from_numpy(self._anchors.centres).to(self._device)
+        self._strides = torch.from_numpy(self._anchors.strides).to(self._device)
 
     def run(self, on_step: Callable[[Progress], None]) -> None:
         """Train from the present step to the recipe's last one."""
@@ -95,12 +98,8 @@ class Trainer:
         Raises:
             TrainingDataError: The file is of another recipe, or none of ours.
         """
-        try:
-            state: dict[str, Any] = torch.load(file, weights_only=True)
-            same = state["recipe"] == asdict(self.recipe) and state["landmarks"] == self.landmarks
-        except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
-            raise TrainingDataError(f"{file} is no checkpoint of a training") from error
-        if not same:
+        state = self._read(file)
+        if state["recipe"] != asdict(self.recipe) or state["landmarks"] != self.landmarks:
             raise TrainingDataError(f"{file} is of another recipe: {state['recipe']}")
         self.detector.load_state_dict(state["detector"])
         self.average.load_state_dict(state["average"])
@@ -108,10 +107,26 @@ class Trainer:
         self.step = state["step"]
 
     def start_from(self, file: Path) -> None:
-        """Take the averaged weights of another training; the recipe may differ."""
-        state: dict[str, Any] = torch.load(file, weights_only=True)
+        """Take the averaged weights of another training; the recipe may differ, the architecture may not.
+
+        Raises:
+            TrainingDataError: The file is of another architecture, or none of ours.
+        """
+        state = self._read(file)
+        if (state["recipe"]["arch"], state["landmarks"]) != (self.recipe.arch, self.landmarks):
+            landmarks = "with" if state["landmarks"] else "without"
+            raise TrainingDataError(f"{file} is of a {state['recipe']['arch']} {landmarks} landmarks")
         self.detector.load_state_dict(state["average"])
         self.average.load_state_dict(state["average"])
+
+    def _read(self, file: Path) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = torch.load(file, map_location=self._device, weights_only=True)
+            if state.keys() >= STATE:
+                return state
+        except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+            raise TrainingDataError(f"{file} is no checkpoint of a training") from error
+        raise TrainingDataError(f"{file} is no checkpoint of a training")
 
     def _batches(self) -> Iterator[list[Sample]]:
         """The samples of each step, made a little ahead. Each depends on the seed and its number alone."""
@@ -134,9 +149,9 @@ class Trainer:
     def _one_step(self, samples: list[Sample]) -> Progress:
         for group in self._optimizer.param_groups:
             group["lr"] = self.recipe.rate * _rate_share(self.step, self.recipe.steps)
-        pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))
+        pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples])).to(self._device)
         images = (pixels.permute(0, 3, 1, 2).float() - 127.5) / 128  # channels last as they come
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(self._device.type, dtype=torch.bfloat16):
             outputs = self.detector(images)
         kinds = [torch.cat([level.float() for level in kind], dim=1) for kind in outputs]
         score_loss, box_loss, landmark_loss = self._losses(kinds, samples)
@@ -150,12 +165,12 @@ class Trainer:
         return Progress(self.step, float(loss.detach()), float(score_loss.detach()), float(box_loss.detach()))
 
     def _losses(self, kinds: list[Tensor], samples: list[Sample]) -> tuple[Tensor, Tensor, Tensor]:
-        owner = torch.from_numpy(np.stack([sample.owner for sample in samples]))  # (N, A)
+        owner = torch.from_numpy(np.stack([sample.owner for sample in samples])).to(self._device)  # (N, A)
         logits = kinds[0][..., 0]
         image, anchor = torch.nonzero(owner >= 0, as_tuple=True)
-        faces = torch.cat([torch.from_numpy(sample.faces) for sample in samples])
+        faces = torch.from_numpy(np.concatenate([sample.faces for sample in samples])).to(self._device)
         first = np.cumsum([0, *(len(sample.faces) for sample in samples[:-1])])
-        index = owner[image, anchor] + torch.from_numpy(first)[image]
+        index = owner[image, anchor] + torch.from_numpy(first).to(self._device)[image]
         centres, strides = self._centres[anchor], self._strides[anchor, None]
         distances = kinds[1][image, anchor] * strides
         predicted = torch.cat([centres - distances[:, :2], centres + distances[:, 2:]], dim=1)
@@ -167,9 +182,10 @@ class Trainer:
         score_loss = (quality_focal_loss(logits, quality) * counted).sum() / max(len(image), 1)
         weights = logits[image, anchor].detach().sigmoid()
         box_loss = (weights * (1 - diou)).sum() / weights.sum().clamp(min=1e-6)
-        landmark_loss = torch.zeros(())
+        landmark_loss = torch.zeros((), device=self._device)
         if self.landmarks:
-            points = torch.cat([torch.from_numpy(sample.landmarks) for sample in samples])[index]
+            landmarks = np.concatenate([sample.landmarks for sample in samples])
+            points = torch.from_numpy(landmarks).to(self._device)[index]
             target = ((points - centres[:, None]) / strides[..., None]).flatten(1)
             known = target.isfinite()
             if known.any():
@@ -201,6 +217,3 @@ def _rate_share(step: int, steps: int) -> float:
         return (step + 1) / warm_up
     way = (step - warm_up) / max(1, steps - warm_up)
     return LOWEST_RATE + (1 - LOWEST_RATE) * (1 + math.cos(math.pi * way)) / 2
-
-
-__all__ = ["Anchors", "Progress", "Recipe", "Trainer"]
