@@ -16,7 +16,7 @@ from models.errors import FaceError, ModelDigestError, RangesError
 from models.evaluation import LEVELS
 from models.fetch import fetch_weights, find_weights, sha256_of
 from models.graph import prepare
-from models.manifest import MODELS, ModelSpec
+from models.manifest import MODELS, OWN_LICENCE, OWN_MODEL, OWN_WEIGHTS, ModelSpec
 from models.quantise import quantise
 from models.resolve import resolve_model
 from models.scrfd import Scrfd
@@ -29,6 +29,7 @@ models_app = typer.Typer(no_args_is_help=True, help="Weights: what there is, wha
 
 models_app.command()(train)
 Name = Annotated[str, typer.Argument(help=f"One of {', '.join(MODELS)}.")]
+AnyName = Annotated[str, typer.Argument(help=f"One of {', '.join((*MODELS, OWN_MODEL))}, or an .onnx file.")]
 
 
 @models_app.command("list")
@@ -43,6 +44,7 @@ def list_models() -> None:
         except ModelDigestError as error:
             where = str(error)
         table.add_row(spec.name, "/".join(f"{ap:.2f}" for ap in spec.wider_face_ap), spec.licence, where)
+    table.add_row(OWN_MODEL, "see its card, beside its weights", OWN_LICENCE, str(OWN_WEIGHTS))
     Console().print(table)
 
 
@@ -80,7 +82,7 @@ def verify() -> None:
 
 
 @models_app.command("prepare")
-def prepare_model(name: Name) -> None:
+def prepare_model(name: AnyName) -> None:
     """Make the batch-safe graph, and with ranges its INT8 form, now instead of at the first start."""
     settings = load_settings(model=name)
     model = resolve_model(settings.model_source())
