@@ -45,7 +45,7 @@ class History:
         matplotlib.use("Agg")
         from matplotlib import pyplot  # noqa: PLC0415 - after the choice of its backend
 
-        figure, left = pyplot.subplots(figsize=(8, 4.5), dpi=100)
+        figure, left = pyplot.subplots(figsize=(8, 4.5), dpi=100, layout="constrained")
         steps = [row.step for row in self.rows]
         for index, (name, colour) in enumerate((("loss", "0.25"), ("scores", "0.55"), ("boxes", "0.75"))):
             left.plot(
@@ -66,10 +66,8 @@ class History:
                     markersize=3,
                 )
             right.set(ylabel="average precision", ylim=(0, 1))
-            right.legend(loc="lower right", frameon=False)
-        left.legend(loc="upper right", frameon=False)
         left.grid(alpha=0.2)
-        figure.tight_layout()
+        figure.legend(loc="outside lower center", ncols=6, frameon=False)
         figure.savefig(target, metadata={"Software": None})
         pyplot.close(figure)
 
