@@ -17,6 +17,10 @@ class ModelUnavailableError(ModelError):
     """The weights are in no local folder and could not be fetched; says where to put the file."""
 
 
+class ReleaseUnreachableError(ModelUnavailableError):
+    """Nobody answers where models are downloaded from: asking for another one is of no use."""
+
+
 class ModelDigestError(ModelError):
     """A file is there, but it is not the file the manifest names."""
 

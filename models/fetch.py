@@ -11,7 +11,7 @@ from typing import Final
 
 import httpx
 
-from models.errors import ModelDigestError, ModelUnavailableError
+from models.errors import ModelDigestError, ModelUnavailableError, ReleaseUnreachableError
 from models.manifest import RELEASE_URL, ModelSpec
 
 TIMEOUT: Final = httpx.Timeout(30.0, connect=3.0)
@@ -74,9 +74,9 @@ def fetch_weights(
         try:
             _download(url, archive, progress)
         except (httpx.HTTPError, OSError) as error:
-            raise ModelUnavailableError(
-                by_hand(spec, folder, f"{url}: {error or type(error).__name__}")
-            ) from error
+            unreachable = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            kind = ReleaseUnreachableError if unreachable else ModelUnavailableError
+            raise kind(by_hand(spec, folder, f"{url}: {error or type(error).__name__}")) from error
         part = target.with_suffix(".onnx.part")
         try:
             _extract(spec, archive, part)

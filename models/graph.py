@@ -61,6 +61,8 @@ def make_batch_safe(model: onnx.ModelProto) -> None:
     of the reshape repairs it without touching a weight.
     """
     graph = model.graph
+    if _is_batch_safe(graph):
+        return
     if len(graph.input) != 1 or len(graph.output) not in {6, 9}:
         raise ModelGraphError(
             f"expected one input and 6 or 9 outputs, found {len(graph.input)} and {len(graph.output)}"
@@ -83,11 +85,17 @@ def make_batch_safe(model: onnx.ModelProto) -> None:
             reshape.attribute.remove(attribute)
     del graph.value_info[:]
     _redeclare_outputs(graph, expected)
-    _take_uint8(graph)
+    take_uint8(graph)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise ModelGraphError(f"the prepared graph is not valid: {error}") from error
+
+
+def _is_batch_safe(graph: onnx.GraphProto) -> bool:
+    """Whether a graph takes pictures as `prepare` wants it to: our own trainings export such."""
+    takes_pictures = [i.type.tensor_type.elem_type for i in graph.input] == [TensorProto.UINT8]
+    return takes_pictures and len(graph.output) in {6, 9}
 
 
 def _head(
@@ -144,7 +152,7 @@ def _redeclare_outputs(graph: onnx.GraphProto, channels: list[int]) -> None:
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
 
-def _take_uint8(graph: onnx.GraphProto) -> None:
+def take_uint8(graph: onnx.GraphProto) -> None:
     """Move what `cv2.dnn.blobFromImage` computes into the graph: uint8 NHWC in, (x - 127.5) / 128 NCHW."""
     source = graph.input[0].name
     del graph.input[:]

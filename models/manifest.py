@@ -1,6 +1,7 @@
-"""The published weights: where they come from, how to recognise them, what they are good for."""
+"""The weights that are known: where they come from, how to recognise them, what they are good for."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 RELEASE_URL: Final = "https://github.com/deepinsight/insightface/releases/download/v0.7"
@@ -29,6 +30,11 @@ class ModelSpec:
         """Whether a file with this sha256 holds these weights."""
         return digest == self.sha256 or digest in self.equal_exports
 
+
+OWN_MODEL: Final = "faceapi_small"
+"""A small model of our own, trained by `models.training`; its card lies beside its weights."""
+OWN_WEIGHTS: Final = Path(__file__).with_name("weights") / f"{OWN_MODEL}.onnx"
+OWN_LICENCE: Final = "trained in part on WIDER FACE: non-commercial research only"
 
 MODELS: Final[dict[str, ModelSpec]] = {
     spec.name: spec

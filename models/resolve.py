@@ -4,9 +4,9 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.errors import ModelError, ModelUnavailableError
+from models.errors import ModelError, ModelUnavailableError, ReleaseUnreachableError
 from models.fetch import Progress, fetch_weights, find_weights, sha256_of
-from models.manifest import MODELS, ModelSpec
+from models.manifest import MODELS, OWN_LICENCE, OWN_MODEL, OWN_WEIGHTS, ModelSpec
 
 logger = logging.getLogger("face_api.models")
 
@@ -34,7 +34,7 @@ class ResolvedModel:
     @property
     def setting(self) -> str:
         """The value of FACE_API_MODEL that names these weights again."""
-        return self.name if self.name in MODELS else str(self.path)
+        return self.name if self.name in MODELS or self.path == OWN_WEIGHTS else str(self.path)
 
 
 def resolve_model(source: ModelSource, progress: Progress | None = None) -> ResolvedModel:
@@ -47,27 +47,42 @@ def resolve_model(source: ModelSource, progress: Progress | None = None) -> Reso
         return _best(source, progress)
     if source.setting.endswith(".onnx"):
         return _unverified(Path(source.setting))
+    if source.setting == OWN_MODEL:
+        return _own()
     if source.setting not in MODELS:
+        known = ", ".join((*MODELS, OWN_MODEL))
         raise ModelUnavailableError(
-            f"FACE_API_MODEL={source.setting} is unknown; choose {', '.join(MODELS)}, or name an .onnx file"
+            f"FACE_API_MODEL={source.setting} is unknown; choose {known}, or name an .onnx file"
         )
     return _named(MODELS[source.setting], source, progress)
 
 
 def _named(spec: ModelSpec, source: ModelSource, progress: Progress | None) -> ResolvedModel:
-    folders = (*source.folders, source.download_dir)
-    path = find_weights(spec, folders) or fetch_weights(spec, source.download_dir, source.mirror, progress)
+    path = _find(spec, source) or fetch_weights(spec, source.download_dir, source.mirror, progress)
     return ResolvedModel(spec.name, path, sha256_of(path), spec.licence)
 
 
+def _find(spec: ModelSpec, source: ModelSource) -> Path | None:
+    return find_weights(spec, (*source.folders, source.download_dir))
+
+
+def _own(*notes: str) -> ResolvedModel:
+    """The model that comes with the code."""
+    return ResolvedModel(OWN_MODEL, OWN_WEIGHTS, sha256_of(OWN_WEIGHTS), OWN_LICENCE, notes)
+
+
 def _best(source: ModelSource, progress: Progress | None) -> ResolvedModel:
-    """The most accurate model whose weights are at hand or can be fetched."""
+    """The most accurate model whose weights are at hand or can be fetched, else our own small one."""
     reasons: list[str] = []
+    can_fetch = True
     for spec in MODELS.values():
         try:
+            if not can_fetch and _find(spec, source) is None:
+                continue
             found = _named(spec, source, progress)
         except ModelError as error:
             reasons.append(str(error))
+            can_fetch = can_fetch and not isinstance(error, ReleaseUnreachableError)
             continue
         if not reasons:
             return found
@@ -76,7 +91,11 @@ def _best(source: ModelSource, progress: Progress | None) -> ResolvedModel:
             f"Set FACE_API_MODEL={spec.name} to choose it on purpose."
         )
         return ResolvedModel(found.name, found.path, found.digest, found.licence, (note,))
-    raise ModelUnavailableError(f"no weights can be had: {reasons[0]}")
+    return _own(
+        f"serving {OWN_MODEL}, our own small model FOR TRYING OUT: it finds fewer faces than SCRFD, above all "
+        f"fewer far ones, and no landmarks. {reasons[0]}. "
+        f"Set FACE_API_MODEL={OWN_MODEL} to choose it on purpose."
+    )
 
 
 def _unverified(path: Path) -> ResolvedModel:

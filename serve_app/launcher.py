@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,13 +101,14 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
     stop = threading.Event()
     _stop_on_signals(stop)
     with console.status("looking for the weights"):
-        resolved = resolve_model(settings.model_source())
+        named = _model_of(config) or settings.model
+        resolved = resolve_model(replace(settings.model_source(), setting=named))
     for note in resolved.notes:
         console.print(f"[bold yellow]{note}[/]")
     session = uuid.uuid4().hex[:8]
     for application in config["applications"]:
         given = application.get("args") or {}
-        application["args"] = {"model": settings.model or resolved.setting, **given, "session": session}
+        application["args"] = {**given, "model": named or resolved.setting, "session": session}
     console.print(f"starting {resolved.name}; this takes half a minute")
     os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
     with _metrics_folder(settings), _log_pipe(settings), _database(settings), _objects(settings, has_storage):
@@ -123,6 +125,12 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
             console.print("stopping")
             _shut_down()
             remove_calls_folder(session)
+
+
+def _model_of(config: dict[str, Any]) -> str | None:
+    """The model that a config names, if it names one."""
+    models = ((application.get("args") or {}).get("model") for application in config["applications"])
+    return next((model for model in models if model), None)
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

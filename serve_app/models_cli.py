@@ -1,7 +1,6 @@
-"""`face-api models`: list, fetch, verify, prepare, calibrate and evaluate weights."""
+"""`face-api models`: list, fetch, verify, prepare, calibrate, evaluate and train weights."""
 
 import os
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -14,21 +13,23 @@ from deployments.decoding.decode import decode
 from models.activation_ranges import find_ranges
 from models.calibrate import Calibrator
 from models.errors import FaceError, ModelDigestError, RangesError
-from models.evaluation import LEVELS, Predictions, average_precision, load_dataset
+from models.evaluation import LEVELS
 from models.fetch import fetch_weights, find_weights, sha256_of
 from models.graph import prepare
-from models.manifest import MODELS, ModelSpec
+from models.manifest import MODELS, OWN_LICENCE, OWN_MODEL, OWN_WEIGHTS, ModelSpec
 from models.quantise import quantise
 from models.resolve import resolve_model
 from models.scrfd import Scrfd
-from models.types import DetectParams
+from serve_app.evaluate import evaluate_detector
 from serve_app.oneshot import pictures
 from serve_app.settings import Settings, load_settings
+from serve_app.train_cli import train
 
 models_app = typer.Typer(no_args_is_help=True, help="Weights: what there is, what is here, what it is worth.")
 
-EVALUATION = DetectParams(confidence=0.02, nms_threshold=0.4)  # as SCRFD is evaluated by its authors
+models_app.command()(train)
 Name = Annotated[str, typer.Argument(help=f"One of {', '.join(MODELS)}.")]
+AnyName = Annotated[str, typer.Argument(help=f"One of {', '.join((*MODELS, OWN_MODEL))}, or an .onnx file.")]
 
 
 @models_app.command("list")
@@ -43,6 +44,7 @@ def list_models() -> None:
         except ModelDigestError as error:
             where = str(error)
         table.add_row(spec.name, "/".join(f"{ap:.2f}" for ap in spec.wider_face_ap), spec.licence, where)
+    table.add_row(OWN_MODEL, "see its card, beside its weights", OWN_LICENCE, str(OWN_WEIGHTS))
     Console().print(table)
 
 
@@ -80,7 +82,7 @@ def verify() -> None:
 
 
 @models_app.command("prepare")
-def prepare_model(name: Name) -> None:
+def prepare_model(name: AnyName) -> None:
     """Make the batch-safe graph, and with ranges its INT8 form, now instead of at the first start."""
     settings = load_settings(model=name)
     model = resolve_model(settings.model_source())
@@ -136,21 +138,10 @@ def evaluate(
     """WIDER FACE AP (easy/medium/hard, official protocol) and pictures per second, decoding included."""
     settings = _settings(model=model, provider=provider, precision=precision)
     scrfd = Scrfd.load(settings.scrfd_options())
-    images, predictions, busy_s = load_dataset(dataset), [], 0.0
-    for image in track(images, scrfd.name, console=Console(stderr=True), transient=True):
-        data = (dataset / "images" / image.file).read_bytes()
-        started = time.perf_counter()
-        decoded = decode(data, max_pixels=settings.max_image_pixels, keep_picture=False)
-        busy_s += time.perf_counter() - started
-        scrfd.make_ready(decoded.canvas)  # once for each shape: no part of the rate
-        started = time.perf_counter()
-        found = scrfd.detect(decoded.canvas, EVALUATION)
-        busy_s += time.perf_counter() - started
-        predictions.append(Predictions(found.boxes, found.scores))
-    ap = average_precision(images, predictions)
-    figures = "  ".join(f"{level} {ap[level]:.4f}" for level in LEVELS)
-    rate = len(images) / busy_s
-    typer.echo(f"{scrfd.name}  {figures}  {rate:.1f} images/s  ({len(images)} images, {scrfd.provider})")
+    result = evaluate_detector(scrfd, dataset, settings.max_image_pixels)
+    figures = "  ".join(f"{level} {result.ap[level]:.4f}" for level in LEVELS)
+    rate = f"{result.pictures_per_s:.1f} images/s  ({result.pictures} images, {scrfd.provider})"
+    typer.echo(f"{scrfd.name}  {figures}  {rate}")
 
 
 def _settings(**given: str | None) -> Settings:

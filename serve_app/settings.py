@@ -39,7 +39,8 @@ class Settings(BaseSettings):
     )
     model: str | None = Field(
         default=None,
-        description="scrfd_10g, scrfd_2.5g, scrfd_500m, or an .onnx file. Unset: the most accurate at hand.",
+        description="scrfd_10g, scrfd_2.5g, scrfd_500m, faceapi_small, or an .onnx file. Unset: the most "
+        "accurate at hand.",
     )
     model_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(Path("../shared/models"),),

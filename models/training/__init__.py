@@ -1,0 +1,1 @@
+"""Training of SCRFD detectors on anybody's labelled pictures. Needs the extra `train`."""
