@@ -108,7 +108,7 @@ class Histogram(Metric):
 
 
 REPLICAS: Final = Gauge(
-    "face_api_stage_replicas", "Replicas of a deployment that run on this machine.", ("deployment",)
+    "face_api_replicas", "Replicas of a deployment that run on this machine.", ("deployment",)
 )
 WAITING: Final = Gauge(
     "face_api_stage_waiting", "Pictures that wait in a stage's replicas for a free thread.", ("deployment",)

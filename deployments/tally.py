@@ -68,6 +68,7 @@ class Tally:
         self.values = memoryview(self._memory).cast("d")
         self._used_slots = 1  # slot 0 says how many bytes of text there are
         self._text_end = TEXT_START
+        self._is_full = False
         self._lock = threading.Lock()
         self._fd: int | None = None
 
@@ -79,9 +80,11 @@ class Tally:
         line = json.dumps([metric, labels, slots]).encode() + b"\n"
         with self._lock:
             first = self._used_slots
-            is_full = first + slots > SLOTS - MOST_SLOTS or self._text_end + len(line) > FILE_BYTES
-            if is_full:
-                logger.warning(json.dumps({"event": "no room for more metrics", "metric": metric}))
+            if first + slots > SLOTS - MOST_SLOTS or self._text_end + len(line) > FILE_BYTES:
+                if not self._is_full:
+                    logger.warning(json.dumps({"event": "no room for more metrics", "metric": metric}))
+                self._is_full = True
+            if self._is_full:
                 return SLOTS - MOST_SLOTS
             self._used_slots += slots
             self._write(line)
