@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from deployments.metrics import REQUEST_BUCKETS, STAGE_BUCKETS, Counter, Gauge, Histogram, Metric
+from deployments.metrics import REQUEST_BUCKETS, STAGE_BUCKETS, Counter, Gauge, Histogram
 
 REQUESTS: Final = Counter(
     "face_api_requests_total",
@@ -100,12 +100,3 @@ PROCESS_MEMORY: Final = Gauge(
     "Resident memory of each living process; pages that several share are counted in each.",
     ("deployment", "pid"),
 )
-
-
-def reference(metrics: dict[str, Metric]) -> str:
-    """The table of docs/metrics.md."""
-    rows = []
-    for name, metric in sorted(metrics.items()):
-        labels = ", ".join(f"`{label}`" for label in metric.labels)
-        rows.append(f"| `{name}` | {metric.kind} | {labels} | {metric.text} |")
-    return "\n".join(["| metric | kind | labels | meaning |", "|---|---|---|---|", *rows]) + "\n"

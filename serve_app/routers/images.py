@@ -1,10 +1,12 @@
 """POST /api/v1/detect and /api/v1/mask."""
 
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from deployments import tracing
 from deployments.types import Analysed, Anonymised
 from serve_app.access import DetectCaller, MaskCaller
 from serve_app.admission import Admission
@@ -65,6 +67,9 @@ def note_result(
     """Leave what logs and metrics say of an answered picture; its stage times."""
     analysed = result.analysed if isinstance(result, Anonymised) else result
     stages = stage_times(result, recorded, total_ms)
+    if recorded.storage_ms is not None and tracing.is_on():
+        began_s = time.perf_counter() - recorded.storage_ms / 1e3
+        tracing.add_stages(began_s, {"storage": recorded.storage_ms})
     request.scope["state"] |= {
         "stages": stages,
         "faces": len(analysed.inferred.detections.boxes),
