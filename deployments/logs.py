@@ -69,8 +69,8 @@ class PipeHandler(logging.Handler):
 
 
 def configure() -> None:
-    """Send the loggers of this project where the operator looks, once in each process."""
-    logger = logging.getLogger("face_api")
+    """Send the loggers of this project, and of tracing, where the operator looks; once in each process."""
+    logger, tracing = logging.getLogger("face_api"), logging.getLogger("opentelemetry")
     if logger.handlers:
         return
     pipe = os.environ.get(PIPE)
@@ -79,3 +79,6 @@ def configure() -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    tracing.addHandler(handler)
+    tracing.setLevel(logging.WARNING)
+    tracing.propagate = False

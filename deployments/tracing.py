@@ -5,6 +5,7 @@ knows apply, such as OTEL_TRACES_SAMPLER. A context crosses processes as a W3C `
 """
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 SERVICE: Final = "face-api"
-FLUSH_TIMEOUT_MS: Final = 2000
+FLUSH_TIMEOUT_S: Final = 2.0
 
 _tracer: Any = None  # None: tracing is off
 _provider: Any = None
@@ -36,7 +37,7 @@ def configure(deployment: str) -> None:
 
     name = os.environ.get("OTEL_SERVICE_NAME") or SERVICE
     resource = Resource.create({SERVICE_NAME: name, "service.instance.id": f"{deployment}-{os.getpid()}"})
-    _provider = TracerProvider(resource=resource)
+    _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     _api, _propagator = trace, TraceContextTextMapPropagator()
     _tracer = _provider.get_tracer(SERVICE)
@@ -51,8 +52,11 @@ def shut_down() -> None:
     """Send what was recorded; waits for the collector, but not long."""
     global _tracer, _provider  # noqa: PLW0603 - of this process
     if _provider is not None:
-        _provider.force_flush(FLUSH_TIMEOUT_MS)
-        _provider.shutdown()
+        sender = threading.Thread(
+            target=_provider.shutdown, daemon=True
+        )  # tries for 10 s without a collector
+        sender.start()
+        sender.join(FLUSH_TIMEOUT_S)
         _tracer = _provider = None
 
 

@@ -42,7 +42,12 @@ def metrics_app(port: int) -> ASGIApp:
             await Response(f"GET {PATH} is all there is\n", 404)(scope, receive, send)
             return
         encode, content_type = choose_encoder(Headers(scope=scope).get("accept", ""))
-        body = await asyncio.to_thread(lambda: encode(_Families(families(*read_tallies(port)))))
+        try:
+            body = await asyncio.to_thread(lambda: encode(_Families(families(*read_tallies(port)))))
+        except OSError as error:
+            sentence = f"processes cannot share their metrics: {error.strerror}\n"
+            await Response(sentence, 503)(scope, receive, send)
+            return
         await Response(body, headers={"Content-Type": content_type})(scope, receive, send)
 
     return app

@@ -1,6 +1,8 @@
 import asyncio
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from uuid import uuid4
@@ -70,6 +72,18 @@ async def test_a_call_through_a_socket_is_part_of_its_request(receiver: Receiver
             assert spans[stage].parent_id == spans["Echo.work"].span_id
             assert spans[stage].ended_ns - spans[stage].began_ns == length_ms * 1_000_000
         assert spans["queue"].ended_ns == spans["decode"].began_ns
+
+
+def test_a_collector_that_does_not_answer_holds_no_stop_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(tracing, "FLUSH_TIMEOUT_S", 0.1)
+        tracing.configure("Test")
+        with tracing.span("a", None):
+            pass
+        tracing.shut_down()  # returns while the sender still waits
+        assert any("shutdown" in str(getattr(t, "_target", "")) for t in threading.enumerate())
+    assert not tracing.is_on()
 
 
 def test_what_a_client_traces_is_continued(receiver: Receiver) -> None:
