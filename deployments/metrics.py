@@ -53,9 +53,22 @@ class Metric:
 
 
 class Counter(Metric):
-    """Only grows. Counts of processes that ended stay part of it."""
+    """Only grows. Counts of processes that ended stay part of it.
+
+    Prometheus does not see that a series which was not there grew from 0 to 1. So those without labels are
+    there from the start, and `expect` makes others.
+    """
 
     kind: Kind = "counter"
+
+    def __init__(self, name: str, text: str, labels: Labels = (), *, tally: Tally = TALLY) -> None:
+        super().__init__(name, text, labels, tally=tally)
+        if not labels:
+            self.expect()
+
+    def expect(self, *labels: str) -> None:
+        """Show that nothing was counted yet."""
+        self._slot(labels)
 
     def inc(self, *labels: str, by: float = 1.0) -> None:
         """Count something."""

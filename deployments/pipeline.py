@@ -36,6 +36,7 @@ class Stage:
 
     def __init__(self, deployment: str, handle: DeploymentHandle[Any], caller: Caller) -> None:
         self._deployment = deployment
+        STAGE_LOST.expect(deployment)
         self._handle = handle
         self._caller = caller
 

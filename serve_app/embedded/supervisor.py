@@ -72,6 +72,7 @@ class Supervisor:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        EMBEDDED_RESTARTS.expect(server.name)
         self._log = server.log
         self._stopping = threading.Event()
         self._started: Future[None] = Future()

@@ -169,6 +169,7 @@ class Recorder:
         self.owner = owner  # number of the advisory lock this replica holds while it lives
         self.wait_s = wait_s
         self._most_in_flight = most_in_flight
+        STORAGE_FAILURES.expect("busy")
         self._in_flight = 0
         self._background: set[asyncio.Task[None]] = set()
 
