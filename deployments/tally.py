@@ -25,7 +25,7 @@ SLOTS: Final = 8192
 VALUE_BYTES: Final = 8
 TEXT_START: Final = SLOTS * VALUE_BYTES
 FILE_BYTES: Final = TEXT_START + 2**17
-"""Pages that were never written take no memory: a replica's file takes about 20 KiB."""
+"""192 KiB, reserved at once: writing to a page that memory has no room for would kill the process."""
 SUFFIX: Final = ".tally"
 ENDED: Final = "ended.json"
 
@@ -96,9 +96,12 @@ class Tally:
             return
         try:
             folder = _own_folder(port)
-            fd = os.open(folder / f"{uuid.uuid4().hex}{SUFFIX}", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            os.ftruncate(fd, FILE_BYTES)
+            read_tallies(port)  # folds the files of those that ended, should nobody scrape
+            path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
+            with _turn(folder):  # a reader that saw it before it is locked would take it for a dead one's
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            os.posix_fallocate(fd, 0, FILE_BYTES)
             memory = mmap.mmap(fd, FILE_BYTES)
         except OSError as error:
             reason = f"{type(error).__name__}: {error.strerror}"

@@ -86,6 +86,12 @@ def test_counts_of_a_killed_process_stay_and_are_counted_once() -> None:
     assert values(ended)["c_total", "a"] == (9.0,)
 
 
+def test_replicas_that_come_and_go_leave_one_file_though_nobody_scrapes() -> None:
+    for _ in range(4):
+        OtherProcess().kill()
+    assert len(list(tally_folder(PORT).glob("*.tally"))) == 1
+
+
 def test_who_was_killed_while_tidying_up_counted_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     OtherProcess().kill()
 
@@ -114,6 +120,23 @@ def test_many_readers_at_once_see_the_same_sums() -> None:
     for reader in readers:
         reader.join()
     assert seen == [9.0] * 16
+
+
+def test_a_process_that_begins_while_others_read_is_seen() -> None:
+    is_over = threading.Event()
+
+    def read() -> None:
+        while not is_over.is_set():
+            read_tallies(PORT)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    tallies = [Tally() for _ in range(100)]
+    for one in tallies:
+        one.publish(PORT, "Me")
+    is_over.set()
+    reader.join()
+    assert len(read_tallies(PORT)[0]) == 100
 
 
 def test_a_full_tally_loses_new_series_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
