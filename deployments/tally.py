@@ -101,7 +101,7 @@ class Tally:
             with _turn(folder):  # a reader that saw it before it is locked would take it for a dead one's
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
                 fcntl.flock(fd, fcntl.LOCK_EX)
-            os.posix_fallocate(fd, 0, FILE_BYTES)
+                os.posix_fallocate(fd, 0, FILE_BYTES)
             memory = mmap.mmap(fd, FILE_BYTES)
         except OSError as error:
             reason = f"{type(error).__name__}: {error.strerror}"
