@@ -15,22 +15,20 @@ import contextlib
 import itertools
 import logging
 import os
-import pickle
 import shutil
 import socket
-import struct
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from deployments import tracing
+from deployments.messages import Messages
 from models.errors import FaceError, InferenceError
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the folder in it is this user's only
 FOLDER_PREFIX: Final = "face-api."
-HEADER: Final = struct.Struct("<I")
 GOODBYE: Final = -1
 HELLO: Final = -2
 LOOK_AGAIN_S: Final = 0.25
@@ -191,48 +189,7 @@ class Caller:
             self._links[name] = link
 
 
-class _Messages(asyncio.Protocol):
-    """Splits a stream into messages."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's have a base class of their own
-
-    def data_received(self, data: bytes) -> None:
-        buffer = self._buffer
-        buffer += data
-        start, size = 0, len(buffer)
-        while size - start >= HEADER.size:
-            end = start + HEADER.size + HEADER.unpack_from(buffer, start)[0]
-            if end > size:
-                break
-            message = pickle.loads(memoryview(buffer)[start + HEADER.size : end])  # noqa: S301 - our own processes
-            start = end
-            self.received(message)
-        del buffer[:start]
-
-    def received(self, message: tuple[Any, ...]) -> None:
-        """One message."""
-        raise NotImplementedError
-
-    def send(self, message: tuple[object, ...]) -> bool:
-        """Send a message; False when the other side is gone."""
-        if self._transport is None or self._transport.is_closing():
-            return False
-        payload = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        self._transport.write(HEADER.pack(len(payload)) + payload)
-        return True
-
-    def close(self) -> None:
-        """Close the connection once everything was sent."""
-        if self._transport is not None:
-            self._transport.close()
-
-
-class _CalleeProtocol(_Messages):
+class _CalleeProtocol(Messages):
     """A caller's connection, in the replica."""
 
     def __init__(self, callee: Callee) -> None:
@@ -280,7 +237,7 @@ class _CalleeProtocol(_Messages):
         self.send((call_id, value))
 
 
-class _CallerProtocol(_Messages):
+class _CallerProtocol(Messages):
     """The connection to one replica."""
 
     def __init__(self, on_end: Callable[[], object]) -> None:
