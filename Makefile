@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test check format clean
+.PHONY: serve test check format docs clean
 
 serve: $(VENV)/.serve
 	$(BIN)/face-api serve
@@ -20,6 +20,10 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The tables of docs/ that are made from the code; a test says when one is old.
+docs: $(VENV)/.dev
+	$(BIN)/python -m serve_app.reference
 
 clean:
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -5,8 +5,9 @@ matter: DECISIONS.md has the figures. So each replica also listens on a socket i
 the service, and callers find their callees by looking there. Whoever may open the socket may run code in
 the replica (messages are pickled), so the folder is this user's only.
 
-A message is its length and a pickled tuple. From the caller: (id, method, arguments), or (id, None, ()) when
-nobody waits any more. From the callee: (id, value), or (GOODBYE, None) before it stops.
+A message is its length and a pickled tuple. From the caller: (id, method, arguments, trace), its trace None
+while tracing is off; (id, None, (), None) when nobody waits any more; (GOODBYE, None, (), None) once it heard
+one. From the callee: (HELLO, None) when it takes calls, (id, value), and (GOODBYE, None) before it stops.
 """
 
 import asyncio
@@ -14,30 +15,33 @@ import contextlib
 import itertools
 import logging
 import os
-import pickle
 import shutil
 import socket
-import struct
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
+from deployments import tracing
+from deployments.messages import Messages
 from models.errors import FaceError, InferenceError
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the folder in it is this user's only
 FOLDER_PREFIX: Final = "face-api."
-HEADER: Final = struct.Struct("<I")
 GOODBYE: Final = -1
+HELLO: Final = -2
 LOOK_AGAIN_S: Final = 0.25
 """How soon a caller sees a new replica."""
 CONNECT_TIMEOUT_S: Final = 1.0
+GOODBYE_TIMEOUT_S: Final = 2.0
+"""How long a replica that stops waits for its callers to have heard."""
 PROBE_TIMEOUT_S: Final = 0.2
 STARTING_S: Final = 60.0
 """A folder may be without a socket for so long before it counts as left by a service that was killed."""
 
 Method = Callable[..., Awaitable[object]]
+NO_SPAN: Final = contextlib.nullcontext()
 logger = logging.getLogger("face_api.calls")
 
 
@@ -68,8 +72,10 @@ class Callee:
         """
         self._folder = calls_folder(session)
         self._path = self._folder / f"{stage}.{uuid.uuid4().hex[:12]}"
-        self._methods = methods
-        self._connections: set[_CalleeProtocol] = set()
+        self.stage = stage
+        self.methods = methods
+        self.connections: set[_CalleeProtocol] = set()
+        self.is_stopping = False
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -79,22 +85,26 @@ class Callee:
             self._folder.mkdir(0o700, exist_ok=True)
             unnamed = self._path.with_name(f".{self._path.name}")
             loop = asyncio.get_running_loop()
-            self._server = await loop.create_unix_server(
-                lambda: _CalleeProtocol(self._methods, self._connections), str(unnamed)
-            )
+            self._server = await loop.create_unix_server(lambda: _CalleeProtocol(self), str(unnamed))
             unnamed.rename(self._path)  # only now can it be found: it listens
         except OSError as error:
             logger.warning("no socket for calls on this host (%s): calls go through Ray", error.strerror)
 
     async def stop(self) -> None:
-        """Tell the callers, answer what was asked, and close."""
+        """Tell the callers, answer what was asked, and close.
+
+        What a caller sent before it heard is answered too: it says when it has.
+        """
         self._path.unlink(missing_ok=True)
         if self._server is None:
             return
+        self.is_stopping = True
         self._server.close()
-        connections = list(self._connections)
+        connections = list(self.connections)
         for connection in connections:
             connection.say_goodbye()
+        if connections:
+            await asyncio.wait([one.farewell for one in connections], timeout=GOODBYE_TIMEOUT_S)
         tasks = [task for connection in connections for task in connection.tasks.values()]
         await asyncio.gather(*tasks, return_exceptions=True)
         for connection in connections:
@@ -110,6 +120,7 @@ class Caller:
         self._links: dict[str, _CallerProtocol] = {}
         self._looked_s = -LOOK_AGAIN_S
         self._looking: asyncio.Lock = asyncio.Lock()
+        self._last_look: asyncio.Task[None] | None = None
 
     @property
     def callees(self) -> int:
@@ -119,7 +130,10 @@ class Caller:
     async def has_callee(self) -> bool:
         """Whether a replica on this host can be called now."""
         if time.monotonic() - self._looked_s >= LOOK_AGAIN_S:
-            await self._look()
+            looking = asyncio.create_task(self._look())
+            if not self._links:
+                await looking
+            self._last_look = looking  # whoever has a replica need not wait for another one
         return bool(self._links)
 
     async def call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - the method's own
@@ -157,91 +171,64 @@ class Caller:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                _, link = await loop.create_unix_connection(
+                transport, link = await loop.create_unix_connection(
                     lambda: _CallerProtocol(lambda: self._links.pop(name, None)), str(path)
                 )
+                try:
+                    await link.welcome  # one that stops accepts no more, and says nothing
+                except BaseException:
+                    transport.close()
+                    raise
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)  # its replica was killed
+        except CalleeLostError:
+            return  # it stops
         except OSError as error:
             logger.warning("a replica cannot be called: %s", type(error).__name__)
         else:
             self._links[name] = link
 
 
-class _Messages(asyncio.Protocol):
-    """Splits a stream into messages."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's have a base class of their own
-
-    def data_received(self, data: bytes) -> None:
-        buffer = self._buffer
-        buffer += data
-        start, size = 0, len(buffer)
-        while size - start >= HEADER.size:
-            end = start + HEADER.size + HEADER.unpack_from(buffer, start)[0]
-            if end > size:
-                break
-            message = pickle.loads(memoryview(buffer)[start + HEADER.size : end])  # noqa: S301 - our own processes
-            start = end
-            self.received(message)
-        del buffer[:start]
-
-    def received(self, message: tuple[Any, ...]) -> None:
-        """One message."""
-        raise NotImplementedError
-
-    def send(self, message: tuple[object, ...]) -> bool:
-        """Send a message; False when the other side is gone."""
-        if self._transport is None or self._transport.is_closing():
-            return False
-        payload = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        self._transport.write(HEADER.pack(len(payload)) + payload)
-        return True
-
-    def close(self) -> None:
-        """Close the connection once everything was sent."""
-        if self._transport is not None:
-            self._transport.close()
-
-
-class _CalleeProtocol(_Messages):
+class _CalleeProtocol(Messages):
     """A caller's connection, in the replica."""
 
-    def __init__(self, methods: Mapping[str, Method], connections: "set[_CalleeProtocol]") -> None:
+    def __init__(self, callee: Callee) -> None:
         super().__init__()
-        self._methods = methods
-        self._connections = connections
+        self._callee = callee
         self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.farewell: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._connections.add(self)
+        if self._callee.is_stopping:
+            self.close()
+            return
+        self._callee.connections.add(self)
+        self.send((HELLO, None))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
+        self._callee.connections.discard(self)
+        _settle(self.farewell)
         for task in self.tasks.values():
             task.cancel()  # whoever asked is gone
 
     def received(self, message: tuple[Any, ...]) -> None:
-        call_id, method, arguments = message
-        if method is None:
-            if call_id in self.tasks:
-                self.tasks[call_id].cancel()
-        else:
-            self.tasks[call_id] = asyncio.create_task(self._answer(call_id, method, arguments))
+        call_id, method, arguments, trace = message
+        if method is not None:
+            self.tasks[call_id] = asyncio.create_task(self._answer(call_id, method, arguments, trace))
+        elif call_id == GOODBYE:
+            _settle(self.farewell)
+        elif call_id in self.tasks:
+            self.tasks[call_id].cancel()
 
     def say_goodbye(self) -> None:
         """Ask for no more calls; what arrives meanwhile is answered."""
         self.send((GOODBYE, None))
 
-    async def _answer(self, call_id: int, method: str, arguments: tuple[Any, ...]) -> None:
+    async def _answer(self, call_id: int, method: str, arguments: tuple[Any, ...], trace: str | None) -> None:
         try:
-            value = await self._methods[method](*arguments)
+            with tracing.span(f"{self._callee.stage}.{method}", trace) if trace else NO_SPAN:
+                value = await self._callee.methods[method](*arguments)
         except Exception as error:
             logger.exception("a call failed")
             value = InferenceError(f"{type(error).__name__} in a stage of the pipeline")
@@ -250,18 +237,19 @@ class _CalleeProtocol(_Messages):
         self.send((call_id, value))
 
 
-class _CallerProtocol(_Messages):
+class _CallerProtocol(Messages):
     """The connection to one replica."""
 
     def __init__(self, on_end: Callable[[], object]) -> None:
         super().__init__()
         self._on_end = on_end  # no call shall come here any more
+        self.welcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ids = itertools.count()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_end()
-        for future in self._waiting.values():
+        for future in (self.welcome, *self._waiting.values()):
             if not future.done():
                 future.set_exception(CalleeLostError("the replica ended before it answered"))
         self._waiting.clear()
@@ -270,6 +258,10 @@ class _CallerProtocol(_Messages):
         call_id, value = message
         if call_id == GOODBYE:
             self._on_end()
+            self.send((GOODBYE, None, (), None))
+            return
+        if call_id == HELLO:
+            _settle(self.welcome)
             return
         future = self._waiting.pop(call_id, None)
         if future is not None and not future.done():
@@ -283,15 +275,20 @@ class _CallerProtocol(_Messages):
         """Send a call and wait for its answer."""
         call_id = next(self._ids)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if not self.send((call_id, method, arguments)):
+        if not self.send((call_id, method, arguments, tracing.current())):
             raise CalleeLostError("the replica is gone")
         self._waiting[call_id] = future
         try:
             return await future
         except asyncio.CancelledError:
             self._waiting.pop(call_id, None)
-            self.send((call_id, None, ()))
+            self.send((call_id, None, (), None))
             raise
+
+
+def _settle(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _remove_abandoned(own: Path) -> None:

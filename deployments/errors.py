@@ -27,5 +27,9 @@ class OverloadedError(FaceError):
     """A queue bound was reached; trying again a little later will help."""
 
 
+class StageLostError(OverloadedError):
+    """The replica that worked on the picture ended, or none is there; another one is started."""
+
+
 class DeadlineExceededError(FaceError):
     """The request's deadline passed before its result was ready."""

@@ -8,6 +8,7 @@ the process's real standard error.
 import json
 import logging
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,21 @@ PIPE: Final = "FACE_API_LOG_PIPE"
 
 MOST_BYTES: Final = 4096
 """Of a line: writes up to PIPE_BUF are never mixed with those of other processes (POSIX)."""
+
+
+SECRETS: Final = (
+    (re.compile(r"xyl_[0-9a-fA-F]{8,}"), "xyl_..."),  # API keys, should a client put one into a path
+    (re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"\\]+"), r"\1..."),
+    (re.compile(r"(://[^/@:\s\"]*:)[^@\s\"]+@"), r"\1...@"),  # passwords in URLs
+)
+"""What must never reach a log. Nothing of ours logs it; exceptions of others might."""
+
+
+def without_secrets(text: str) -> str:
+    """A text with every secret of a known form cut out."""
+    for form, instead in SECRETS:
+        text = form.sub(instead, text)
+    return text
 
 
 class JsonLines(logging.Formatter):
@@ -34,7 +50,7 @@ class JsonLines(logging.Formatter):
             room = (MOST_BYTES - len(line.encode())) // 2  # escapes make it longer
             traceback = self.formatException(record.exc_info)[-max(room, 0) :]
             line = f'{line[:-1]}, "traceback": {json.dumps(traceback)}}}'
-        return line
+        return without_secrets(line)
 
 
 class PipeHandler(logging.Handler):
@@ -53,8 +69,8 @@ class PipeHandler(logging.Handler):
 
 
 def configure() -> None:
-    """Send the loggers of this project where the operator looks, once in each process."""
-    logger = logging.getLogger("face_api")
+    """Send the loggers of this project, and of tracing, where the operator looks; once in each process."""
+    logger, tracing = logging.getLogger("face_api"), logging.getLogger("opentelemetry")
     if logger.handlers:
         return
     pipe = os.environ.get(PIPE)
@@ -63,3 +79,6 @@ def configure() -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    tracing.addHandler(handler)
+    tracing.setLevel(logging.WARNING)
+    tracing.propagate = False

@@ -40,11 +40,12 @@ class DecodedParcel:
     info: ImageInfo
     canvas: CanvasParcel
     picture: PictureParcel | None
+    queue_ms: float  # before a thread was free
     decode_ms: float
     preprocess_ms: float
 
     @classmethod
-    def pack(cls, decoded: Decoded, locker: Locker, upload: Parcel) -> "DecodedParcel":
+    def pack(cls, decoded: Decoded, queue_ms: float, locker: Locker, upload: Parcel) -> "DecodedParcel":
         """Send the arrays of a decoded upload."""
         canvas, picture = decoded.canvas, decoded.picture
         pixels = send(canvas.pixels, locker, upload)
@@ -54,6 +55,7 @@ class DecodedParcel:
             None
             if picture is None
             else PictureParcel(send(picture.pixels, locker, pixels), picture.icc_profile),
+            queue_ms,
             decoded.decode_ms,
             decoded.preprocess_ms,
         )
@@ -65,5 +67,6 @@ class MaskedParcel:
 
     data: Parcel
     regions_masked: int
+    queue_ms: float  # before a thread was free
     mask_ms: float
     encode_ms: float

@@ -1,9 +1,11 @@
 """The order of the stages, and nothing else: over Ray Serve handles, or in one process without Ray."""
 
 import asyncio
+import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,8 +17,9 @@ from deployments.calls import CalleeLostError, Caller
 from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.detection.batch import BatchItem, infer_batch
-from deployments.errors import DeadlineExceededError, OverloadedError
+from deployments.errors import DeadlineExceededError, OverloadedError, StageLostError
 from deployments.masking.mask import mask
+from deployments.metrics import DECODED_PIXELS, STAGE_LOST
 from deployments.parcels import DecodedParcel, MaskedParcel
 from deployments.transport import INLINE, Locker, Lockers, OtherHostError, receive, send
 from deployments.types import Analysed, Anonymised, Decoded, Inferred, Masked, MaskParams, ServedModel
@@ -31,7 +34,9 @@ logger = logging.getLogger("face_api.pipeline")
 class Stage:
     """One stage as the ingress calls it: straight where a replica is on this host, else through Ray."""
 
-    def __init__(self, handle: DeploymentHandle[Any], caller: Caller) -> None:
+    def __init__(self, deployment: str, handle: DeploymentHandle[Any], caller: Caller) -> None:
+        self._deployment = deployment
+        STAGE_LOST.expect(deployment)
         self._handle = handle
         self._caller = caller
 
@@ -59,8 +64,10 @@ class Stage:
         except BackPressureError as error:
             raise OverloadedError("the service is at its limit; try again shortly") from error
         except (CalleeLostError, RayError, RayServeException) as error:
-            logger.warning("stage call failed: %s", type(error).__name__)
-            raise OverloadedError("a stage of the service is restarting; try again shortly") from error
+            STAGE_LOST.inc(self._deployment)
+            event = {"event": "a call of a stage failed", "deployment": self._deployment}
+            logger.warning(json.dumps({**event, "reason": type(error).__name__}))
+            raise StageLostError("a stage of the service is restarting; try again shortly") from error
         if isinstance(value, FaceError):
             raise value
         return value
@@ -106,7 +113,8 @@ class ServePipeline:
         self, data: bytes, params: DetectParams, locker: Locker, deadline: Deadline
     ) -> Analysed:
         decoded = await self._decode(data, False, locker, deadline)
-        return await self._find(decoded, params, deadline)
+        with _in_flight(decoded):
+            return await self._find(decoded, params, deadline)
 
     async def _mask(
         self, data: bytes, params: DetectParams, masking: MaskParams, locker: Locker, deadline: Deadline
@@ -114,13 +122,15 @@ class ServePipeline:
         decoded = await self._decode(data, True, locker, deadline)
         if decoded.picture is None:
             raise InferenceError("the decoder sent no picture to mask")
-        analysed = await self._find(decoded, params, deadline)
-        boxes = analysed.inferred.detections.boxes
-        masked: MaskedParcel = await self._masker.ask(
-            "mask", deadline, decoded.picture, boxes, masking, deadline.left_s
-        )
-        encoded = receive(masked.data).tobytes()
-        return Anonymised(analysed, Masked(encoded, masked.regions_masked, masked.mask_ms, masked.encode_ms))
+        with _in_flight(decoded):
+            analysed = await self._find(decoded, params, deadline)
+            boxes = analysed.inferred.detections.boxes
+            parcel: MaskedParcel = await self._masker.ask(
+                "mask", deadline, decoded.picture, boxes, masking, deadline.left_s
+            )
+        encoded = receive(parcel.data).tobytes()
+        masked = Masked(encoded, parcel.regions_masked, parcel.mask_ms, parcel.encode_ms)
+        return Anonymised(analysed, masked, parcel.queue_ms)
 
     async def _decode(
         self, data: bytes, keep_picture: bool, locker: Locker, deadline: Deadline
@@ -136,7 +146,7 @@ class ServePipeline:
         inferred: Inferred = await self._detector.ask(
             "detect", deadline, decoded.canvas, params, is_alone, deadline.left_s
         )
-        return _analysed(decoded, inferred)
+        return _analysed(decoded, decoded.queue_ms, inferred)
 
     async def _across_hosts(self, attempt: Callable[[Locker], Awaitable[T]]) -> T:
         if not self._inline:
@@ -169,7 +179,7 @@ class LocalPipeline:
         """Find the faces of an encoded picture."""
         deadline = Deadline.after(timeout_s)
         decoded = await asyncio.to_thread(decode, data, max_pixels=self._max_pixels, keep_picture=False)
-        return _analysed(decoded, await self._infer(decoded.canvas, params, deadline))
+        return _analysed(decoded, 0.0, await self._infer(decoded.canvas, params, deadline))
 
     async def mask(
         self, data: bytes, params: DetectParams, masking: MaskParams, timeout_s: float
@@ -181,7 +191,7 @@ class LocalPipeline:
             raise InferenceError("the decoder sent no picture to mask")
         inferred = await self._infer(decoded.canvas, params, deadline)
         masked = await asyncio.to_thread(mask, decoded.picture, inferred.detections.boxes, masking)
-        return Anonymised(_analysed(decoded, inferred), masked)
+        return Anonymised(_analysed(decoded, 0.0, inferred), masked, 0.0)
 
     async def _infer(self, canvas: Canvas, params: DetectParams, deadline: Deadline) -> Inferred:
         item = BatchItem(canvas, params, deadline, time.perf_counter())
@@ -192,7 +202,23 @@ class LocalPipeline:
         return answer
 
 
-def _analysed(decoded: Decoded | DecodedParcel, inferred: Inferred) -> Analysed:
+def _analysed(decoded: Decoded | DecodedParcel, queue_ms: float, inferred: Inferred) -> Analysed:
     return Analysed(
-        decoded.info, decoded.canvas.det_scale, decoded.decode_ms, decoded.preprocess_ms, inferred
+        decoded.info,
+        decoded.canvas.det_scale,
+        queue_ms,
+        decoded.decode_ms,
+        decoded.preprocess_ms,
+        inferred,
     )
+
+
+@contextmanager
+def _in_flight(decoded: DecodedParcel) -> Iterator[None]:
+    """Around the time in which a decoded picture takes memory."""
+    pixels = decoded.info.width * decoded.info.height
+    DECODED_PIXELS.add(pixels)
+    try:
+        yield
+    finally:
+        DECODED_PIXELS.add(-pixels)

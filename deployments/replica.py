@@ -1,20 +1,29 @@
-"""What every replica does first: its log goes where ours goes, and its port stays on this machine."""
+"""What every replica does first: its log and metrics go where ours go, and its port stays on this machine."""
 
 from importlib import import_module
 from typing import Any, Final
 
-from deployments import logs
+from deployments import logs, tracing
+from deployments.metrics import REPLICAS
+from deployments.tally import TALLY
 
 LOOPBACK: Final = "127.0.0.1"
 
 
-def set_up_replica() -> None:
+def set_up_replica(deployment: str, metrics_port: int) -> None:
     """Call it in a deployment's constructor: Ray Serve opens the replica's port after that.
+
+    Args:
+        deployment: Its name.
+        metrics_port: Of the endpoint that shows this replica's metrics; 0: none.
 
     Raises:
         AttributeError: This Ray opens its port in another way; the port would be public, so do not start.
     """
     logs.configure()
+    tracing.configure(deployment)
+    TALLY.publish(metrics_port, deployment)
+    REPLICAS.set(1, deployment)
     _keep_local()
 
 

@@ -79,6 +79,7 @@ class Analysed:
 
     info: ImageInfo
     det_scale: float
+    decode_queue_ms: float  # waiting for a thread of the Decoder
     decode_ms: float
     preprocess_ms: float
     inferred: Inferred
@@ -90,6 +91,7 @@ class Anonymised:
 
     analysed: Analysed
     masked: Masked
+    mask_queue_ms: float  # waiting for a thread of the Masker
 
 
 @dataclass(frozen=True, slots=True)

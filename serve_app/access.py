@@ -17,7 +17,6 @@ from fastapi import Depends, Request
 from models.errors import FaceError
 from serve_app.client_address import client_subject
 from serve_app.database_tier import DatabaseTier
-from serve_app.metrics import LIMITED, LIMITER_UP, REPLICA
 from serve_app.ratelimit.client import RateLimiter
 from serve_app.repositories.api_keys import ApiKeyRepository
 from serve_app.retry_later import RetryLaterError
@@ -36,6 +35,10 @@ class UnauthorizedError(FaceError):
 
 class ForbiddenError(FaceError):
     """Known, but not allowed."""
+
+
+class RevokedKeyError(ForbiddenError):
+    """The API key is not active any more."""
 
 
 class TierOffError(FaceError):
@@ -79,7 +82,8 @@ class Access:
                 "the API key is unknown" if given else "an API key is needed; send it as X-API-Key"
             )
         if not key.is_active:
-            raise ForbiddenError("the API key was revoked")
+            raise RevokedKeyError("the API key was revoked")
+        request.scope["state"]["key_id"] = str(key.id)
         await self.limit(request, route, key.id.hex)
         tier.key_usage.add(key.id)
         return Caller(key.id)
@@ -111,12 +115,10 @@ class Access:
             RateLimitedError: Nothing is left.
         """
         decision = await self._limiter.take(route, subject)
-        LIMITER_UP.labels(REPLICA).set(self._limiter.is_remote)
         if decision is None:
             return
         request.scope["state"]["headers"] = decision.headers()
         if not decision.allowed:
-            LIMITED.labels(route).inc()
             limit = getattr(self._settings, f"rate_limit_{route}")
             raise RateLimitedError(f"the limit of {limit} is used up", decision.retry_after_s)
 

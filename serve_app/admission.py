@@ -13,6 +13,7 @@ from starlette.types import Receive
 from deployments.deadline import Deadline
 from deployments.errors import DeadlineExceededError, OverloadedError
 from serve_app.body import BodyStream, ClientDisconnectedError, Upload, read_upload
+from serve_app.metrics import REQUESTS_IN_FLIGHT, REQUESTS_IN_FLIGHT_LIMIT
 from serve_app.settings import Settings
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ class Admission:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._in_flight = 0
+        REQUESTS_IN_FLIGHT_LIMIT.set(settings.max_in_flight)
 
     async def run(self, request: Request, work: Callable[[Upload, float], Awaitable[T]]) -> Timed[T]:
         """Read the upload and give it to `work`, with the seconds left of the deadline.
@@ -64,10 +66,12 @@ class Admission:
         if self._in_flight >= self._settings.max_in_flight:
             raise OverloadedError("the service is at its limit; try again shortly")
         self._in_flight += 1
+        REQUESTS_IN_FLIGHT.set(self._in_flight)
         try:
             yield
         finally:
             self._in_flight -= 1
+            REQUESTS_IN_FLIGHT.set(self._in_flight)
 
 
 async def _unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:

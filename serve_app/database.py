@@ -15,7 +15,7 @@ from databases.backends.dialects.psycopg import dialect
 from sqlalchemy.sql import ClauseElement
 
 from models.errors import FaceError
-from serve_app.metrics import DATABASE_UP, REPLICA
+from serve_app.metrics import DATABASE_UP
 
 CONNECT_TIMEOUT_S: Final = 3.0
 COMMAND_TIMEOUT_S: Final = 10.0
@@ -158,7 +158,7 @@ class Database:
         if is_up == self._is_up:
             return
         was_known, self._is_up = self._is_up is not None, is_up
-        DATABASE_UP.labels(REPLICA).set(is_up)
+        DATABASE_UP.set(is_up)
         if error is not None:
             reason = f"{type(error).__name__}: {error}"
             logger.error(json.dumps({"event": "database unreachable", "reason": reason}))

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -61,12 +62,25 @@ RETRY_AFTER: Final = {"Retry-After": "1"}
 CHALLENGE: Final = {"WWW-Authenticate": 'FaceApi realm="face-api"'}
 """RFC 9110 wants one with each 401. Not `Basic`: browsers would open a window of their own."""
 
+UNEXPECTED: Final = "internal"
+HTTP_REASONS: Final = {404: "no_such_path", 405: "method_not_allowed"}
+
 logger = logging.getLogger("face_api.errors")
 
 
 def status_of(error: FaceError) -> int:
     """The status of an error or of its nearest ancestor in the table."""
     return next(STATUS_BY_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_BY_ERROR)
+
+
+def reason_of(error: FaceError) -> str:
+    """Why a request failed, as logs and metrics say it: `ImageTooLargeError` is `image_too_large`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
+
+
+def note_reason(request: Request, reason: str) -> None:
+    """Leave the reason of a failure where `middleware.request_log` finds it."""
+    request.scope.setdefault("state", {})["reason"] = reason
 
 
 def error_response(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -97,6 +111,7 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 async def _face_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FaceError)  # noqa: S101 - registered for it
     status = status_of(error)
+    note_reason(request, reason_of(error))
     if status != 500 and not isinstance(error, ModelError):
         return error_response(status, str(error), _extra_headers(status, error))
     logger.error(
@@ -111,8 +126,9 @@ def _extra_headers(status: int, error: FaceError) -> dict[str, str]:
     return CHALLENGE if status == 401 else {}
 
 
-async def _validation_error(_: Request, error: Exception) -> Response:
+async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    note_reason(request, "invalid_parameter")
     problems = "; ".join(
         f"{'.'.join(str(part) for part in problem['loc'][1:])}: {problem['msg']}"
         for problem in error.errors()
@@ -122,6 +138,7 @@ async def _validation_error(_: Request, error: Exception) -> Response:
 
 def _http_error(request: Request, error: HTTPException, routes: Sequence[BaseRoute]) -> Response:
     detail, headers = str(error.detail), dict(error.headers or {})
+    note_reason(request, HTTP_REASONS.get(error.status_code, f"http_{error.status_code}"))
     if error.status_code == 404:
         detail = "no such path; /docs lists what there is"
     elif error.status_code == 405:
@@ -137,6 +154,7 @@ def _methods(request: Request, routes: Sequence[BaseRoute]) -> set[str]:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
+    note_reason(request, UNEXPECTED)
     logger.error(
         json.dumps({"event": "unexpected error", "request_id": _request_id(request)}), exc_info=error
     )

@@ -6,6 +6,8 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from serve_app.metrics import REQUESTS
+
 MOST_HEAD_BYTES: Final = 64 * 1024
 """Request line and headers; httptools itself would collect them without end."""
 
@@ -24,7 +26,9 @@ class EnvelopeProtocol(HttpToolsProtocol):
             self._head_bytes += (end if end >= 0 else len(seen)) - len(self._tail)
             self._tail = seen[-3:]
             if self._head_bytes > MOST_HEAD_BYTES:
-                self._refuse(431, f"the request's headers are larger than {MOST_HEAD_BYTES} bytes")
+                self._refuse(
+                    431, "head_too_large", f"the request's headers are larger than {MOST_HEAD_BYTES} bytes"
+                )
                 return
         super().data_received(data)
 
@@ -40,9 +44,10 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Write the envelope and close the connection."""
-        self._refuse(400, msg)
+        self._refuse(400, "malformed_http", msg)
 
-    def _refuse(self, status: int, detail: str) -> None:
+    def _refuse(self, status: int, reason: str, detail: str) -> None:
+        REQUESTS.inc("other", str(status), reason)
         body = json.dumps({"detail": detail}).encode()
         head = (
             b"content-type: application/json\r\n"

@@ -8,6 +8,7 @@ share the port through SO_REUSEPORT; on several machines each listens on its own
 import asyncio
 import contextlib
 import socket
+from importlib.metadata import version
 from typing import Any
 
 import uvicorn
@@ -15,12 +16,14 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
+from deployments import tracing
 from deployments.calls import Caller
 from deployments.pipeline import ServePipeline, Stage
 from deployments.replica import set_up_replica
+from serve_app import metrics
 from serve_app.app import create_app
 from serve_app.http_protocol import EnvelopeProtocol
-from serve_app.metrics import metrics_app
+from serve_app.metrics_endpoint import metrics_app
 from serve_app.ratelimit.deployment import ServeLedger
 from serve_app.settings import Settings
 
@@ -42,17 +45,19 @@ class Ingress:
         *,
         session: str,
     ) -> None:
-        set_up_replica()
+        set_up_replica("Ingress", settings.metrics_port)
+        metrics.BUILD.set(1, version("face-api"))
         pipeline = ServePipeline(
-            Stage(decoder, Caller(session, "Decoder")),
-            Stage(detector, Caller(session, "Detector")),
-            Stage(masker, Caller(session, "Masker")),
+            *(
+                Stage(name, handle, Caller(session, name))
+                for name, handle in {"Decoder": decoder, "Detector": detector, "Masker": masker}.items()
+            )
         )
         app = create_app(settings, pipeline, ServeLedger(limiter))
         self._servers = [await _start(server_config(app, settings), settings.host, settings.port)]
         if settings.metrics_port:
-            metrics = server_config(metrics_app(), settings)
-            self._servers.append(await _start(metrics, settings.metrics_host, settings.metrics_port))
+            endpoint = server_config(metrics_app(settings.metrics_port), settings)
+            self._servers.append(await _start(endpoint, settings.metrics_host, settings.metrics_port))
 
     async def check_health(self) -> None:
         """Fail when an HTTP server has ended, so that Ray replaces this replica."""
@@ -65,6 +70,7 @@ class Ingress:
             server.should_exit = True
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
+        tracing.shut_down()
 
 
 async def _start(config: uvicorn.Config, host: str, port: int) -> tuple[uvicorn.Server, asyncio.Task[None]]:

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -26,6 +25,7 @@ from rich.console import Console
 
 from deployments import logs
 from deployments.calls import remove_calls_folder
+from deployments.tally import TALLY, remove_tallies
 from models.errors import ModelError
 from models.resolve import resolve_model
 from serve_app.database import DatabaseUnavailableError
@@ -111,7 +111,7 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
         application["args"] = {**given, "model": named or resolved.setting, "session": session}
     console.print(f"starting {resolved.name}; this takes half a minute")
     os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
-    with _metrics_folder(settings), _log_pipe(settings), _database(settings), _objects(settings, has_storage):
+    with _counting(settings), _log_pipe(settings), _database(settings), _objects(settings, has_storage):
         try:
             _deploy(config)
             _stop_on_signals(stop)  # Ray has put a handler of its own there, which aborts us 3 s later
@@ -209,16 +209,14 @@ def base_url(settings: Settings) -> str:
 
 
 @contextlib.contextmanager
-def _metrics_folder(settings: Settings) -> Iterator[None]:
-    """Where every process of the service counts; see `serve_app.metrics`."""
-    folder = (settings.data_dir / "metrics").resolve()
-    shutil.rmtree(folder, ignore_errors=True)  # of a service that was killed
-    folder.mkdir(parents=True)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+def _counting(settings: Settings) -> Iterator[None]:
+    """Begin to count from nothing, and leave nothing; see `deployments.tally`."""
+    remove_tallies(settings.metrics_port)  # of a service that was killed
+    TALLY.publish(settings.metrics_port, "Launcher")
     try:
         yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tallies(settings.metrics_port)
 
 
 @contextlib.contextmanager

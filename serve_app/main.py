@@ -33,13 +33,14 @@ def build(args: dict[str, Any]) -> Application:
     if settings.storage_enabled and settings.database is None:
         raise SettingsError("FACE_API_STORAGE_ENABLED=true needs a database: set FACE_API_DATABASE_URL")
     stages = (Ingress, Decoder, Detector, Masker, Limiter, MaintenanceWorker)
+    place: dict[str, Any] = {"session": session, "metrics_port": settings.metrics_port}
     ingress, decoder, detector, masker, limiter, maintenance = (_deployment(stage) for stage in stages)
     return ingress.bind(
         settings,
-        decoder.bind(max_pixels=settings.max_image_pixels, session=session),
-        detector.bind(settings.scrfd_options(), session=session),
-        masker.bind(session=session),
-        limiter.bind(settings.rate_limits),
+        decoder.bind(max_pixels=settings.max_image_pixels, **place),
+        detector.bind(settings.scrfd_options(), **place),
+        masker.bind(**place),
+        limiter.bind(settings.rate_limits, metrics_port=settings.metrics_port),
         maintenance.bind(settings),
         session=session,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
+from deployments.metrics import BATCH_SIZE, WAITING
 from deployments.worker import Worker
 from models.errors import FaceError
 
@@ -49,6 +50,7 @@ class Batcher(Generic[T, R]):
         """The answer to one item; cancelled before its batch began, it takes no part."""
         future: asyncio.Future[R | FaceError] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
+        WAITING.set(len(self._waiting), "Detector")
         self._arrived.set()
         if self._idle:
             self._idle -= 1
@@ -92,4 +94,7 @@ class Batcher(Generic[T, R]):
             if not future.done():  # its caller left
                 batch.append((item, future))
         self._last_size = len(batch)
+        WAITING.set(len(self._waiting), "Detector")
+        if batch:
+            BATCH_SIZE.observe(len(batch))
         return batch

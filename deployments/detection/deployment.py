@@ -6,10 +6,12 @@ from typing import TypedDict
 import cv2
 from ray import serve
 
+from deployments import metrics, tracing
 from deployments.calls import Callee, Method
 from deployments.deadline import Deadline
 from deployments.detection.batch import BatchItem, infer_batch
 from deployments.detection.batcher import Batcher
+from deployments.load import StageLoad
 from deployments.parcels import CanvasParcel
 from deployments.replica import set_up_replica
 from deployments.types import Inferred, ServedModel
@@ -29,14 +31,18 @@ class BatchConfig(TypedDict, total=False):
 class Detector:
     """Finds faces: collects requests into batches and runs them through one session."""
 
-    async def __init__(self, options: ScrfdOptions, *, session: str) -> None:  # type: ignore[misc] # Ray Serve awaits it
-        set_up_replica()
+    async def __init__(  # type: ignore[misc] # Ray Serve awaits it
+        self, options: ScrfdOptions, *, session: str, metrics_port: int
+    ) -> None:
+        set_up_replica("Detector", metrics_port)
         cv2.setNumThreads(1)
         self._scrfd = Scrfd.load(options)
         self._scrfd.make_common_ready()
         self._batcher: Batcher[BatchItem, Inferred] = Batcher(
             lambda items: infer_batch(self._scrfd, items), self._scrfd.workers
         )
+        self._load = StageLoad("Detector", None)
+        metrics.MODEL.set(1, self._scrfd.name, self._scrfd.provider)
         methods: dict[str, Method] = {"detect": self.detect, "served_model": self.served_model}
         self._calls = Callee(session, "Detector", methods)
         await self._calls.start()
@@ -44,11 +50,16 @@ class Detector:
     async def __del__(self) -> None:
         """Answer what was asked, then take no more calls."""
         await self._calls.stop()
+        tracing.shut_down()
 
     def reconfigure(self, config: BatchConfig) -> None:
         """Apply the batch size and wait of the Ray config."""
         wait_s = float(config.get("batch_wait_timeout_s", 0.0))
         self._batcher.configure(int(config.get("max_batch_size", 1)), wait_s)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Ray Serve's controller hears of this replica; see `deployments.scaling`."""
+        return self._load.report()
 
     async def served_model(self) -> ServedModel:
         """The model this replica answers with."""
@@ -62,5 +73,17 @@ class Detector:
 
         `is_alone`: the caller waits for nothing else, so this one may have every core.
         """
-        item = BatchItem(canvas, params, Deadline.after(timeout_s), time.perf_counter(), is_alone)
-        return await self._batcher.submit(item)
+        arrived_s = time.perf_counter()
+        item = BatchItem(canvas, params, Deadline.after(timeout_s), arrived_s, is_alone)
+        with self._load.picture():
+            found = await self._batcher.submit(item)
+        if tracing.is_on() and isinstance(found, Inferred):
+            stages = {
+                "queue": found.queue_ms,
+                "blob": found.blob_ms,
+                "inference": found.inference_ms,
+                "postprocess": found.detections.postprocess_ms,
+                "nms": found.detections.nms_ms,
+            }
+            tracing.add_stages(arrived_s, stages, model=found.model, batch_size=found.batch_size)
+        return found

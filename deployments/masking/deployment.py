@@ -1,13 +1,16 @@
 """The masking stage as a Ray Serve deployment."""
 
 import os
+import time
 
 import cv2
 import numpy as np
 from ray import serve
 
+from deployments import tracing
 from deployments.calls import Callee
 from deployments.deadline import Deadline
+from deployments.load import StageLoad
 from deployments.masking.mask import mask
 from deployments.parcels import MaskedParcel, PictureParcel
 from deployments.replica import set_up_replica
@@ -23,17 +26,24 @@ class Masker:
     """Hides faces and encodes the result; the only stage that makes pictures for clients."""
 
     async def __init__(  # type: ignore[misc] # Ray Serve awaits it
-        self, *, session: str, threads: int = 0
+        self, *, session: str, metrics_port: int, threads: int = 0
     ) -> None:
-        set_up_replica()
+        set_up_replica("Masker", metrics_port)
         cv2.setNumThreads(1)
-        self._worker = Worker(threads or min(4, os.cpu_count() or 1), "mask")
+        threads = threads or min(4, os.cpu_count() or 1)
+        self._worker = Worker(threads, "mask")
+        self._load = StageLoad("Masker", threads)
         self._calls = Callee(session, "Masker", {"mask": self.mask})
         await self._calls.start()
 
     async def __del__(self) -> None:
         """Answer what was asked, then take no more calls."""
         await self._calls.stop()
+        tracing.shut_down()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Ray Serve's controller hears of this replica; see `deployments.scaling`."""
+        return self._load.report()
 
     async def mask(
         self,
@@ -43,11 +53,18 @@ class Masker:
         timeout_s: float,
     ) -> MaskedParcel | FaceError:
         """Hide the faces in `boxes` (N, 4) of one picture; the result lies behind it in its locker."""
+        arrived_s = time.perf_counter()
 
         def work() -> MaskedParcel:
+            queue_ms = (time.perf_counter() - arrived_s) * 1e3
             masked = mask(picture.unpack(), boxes, params)
             encoded = np.frombuffer(masked.data, np.uint8)
             data = send(encoded, picture.pixels.locker, picture.pixels)
-            return MaskedParcel(data, masked.regions_masked, masked.mask_ms, masked.encode_ms)
+            return MaskedParcel(data, masked.regions_masked, queue_ms, masked.mask_ms, masked.encode_ms)
 
-        return await self._worker.run(work, Deadline.after(timeout_s))
+        with self._load.picture():
+            masked = await self._worker.run(work, Deadline.after(timeout_s))
+        if tracing.is_on() and isinstance(masked, MaskedParcel):
+            stages = {"queue": masked.queue_ms, "mask": masked.mask_ms, "encode": masked.encode_ms}
+            tracing.add_stages(arrived_s, stages, method=params.method, format=params.format)
+        return masked

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from serve_app.embedded.errors import EmbeddedError
 from serve_app.embedded.serverlog import ServerLog
+from serve_app.metrics import EMBEDDED_RESTARTS, EMBEDDED_UP
 
 READY_TIMEOUT_S: Final = 120.0
 """A dead server is noticed at once; this is for one that recovers after a kill on a slow disk."""
@@ -71,6 +72,7 @@ class Supervisor:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        EMBEDDED_RESTARTS.expect(server.name)
         self._log = server.log
         self._stopping = threading.Event()
         self._started: Future[None] = Future()
@@ -115,6 +117,7 @@ class Supervisor:
                 return
             if time.monotonic() - began_s > MAX_DELAY_S:
                 delay_s = MIN_DELAY_S
+            EMBEDDED_RESTARTS.inc(self._server.name)
             event = f"embedded {self._server.name} died; starting it again"
             logger.warning(json.dumps({"event": event, "reason": reason, "delay_s": delay_s}))
             if self._stopping.wait(delay_s):
@@ -137,8 +140,10 @@ class Supervisor:
                 self._log.keep_small()
             elif self._server.is_ready(process):
                 is_ready = True
+                EMBEDDED_UP.set(1, self._server.name)
                 if not self._started.done():
                     self._started.set_result(None)
+        EMBEDDED_UP.set(0, self._server.name)
         _end(process, self._server.stop_steps)
         return self._log.last_words()
 

@@ -23,7 +23,7 @@ class MaintenanceWorker:
     """Runs a pass every few seconds while the storage tier is on."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc] # Ray Serve awaits it
-        set_up_replica()
+        set_up_replica("MaintenanceWorker", settings.metrics_port)
         self._task = None
         if settings.database is not None and settings.storage_enabled:
             self._task = asyncio.create_task(_run(settings))
@@ -47,6 +47,7 @@ async def _run(settings: Settings) -> None:
             try:
                 await maintenance.run_once(at_once=is_first)
                 is_first = False
+                await maintenance.look()
             except (DatabaseUnavailableError, StorageUnavailableError):
                 pass  # said by whoever noticed; the next pass does it
             except Exception:

@@ -1,4 +1,4 @@
-"""The outermost layer: a request id, headers every answer carries, and one log line for each request."""
+"""The outermost layer: a request id, headers every answer carries, a span, one log line and the counts."""
 
 import json
 import logging
@@ -9,12 +9,15 @@ from typing import Any, Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments import tracing
 from serve_app.errors import INTERNAL, error_response
-from serve_app.metrics import REQUESTS
+from serve_app.metrics import FACES, REQUEST_SECONDS, REQUESTS, STAGE_SECONDS
 
 access_logger = logging.getLogger("face_api.access")
 
 ALWAYS: Final = {"X-Content-Type-Options": "nosniff"}
+MOST_PATH: Final = 512
+"""Characters of a path in its line: lines must stay whole (`deployments.logs`)."""
 QUIET: Final = frozenset({"/livez", "/readyz", "/health"})  # probes come every second
 
 
@@ -29,46 +32,98 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
-        request_id = kept_or_new(Headers(scope=scope).get("x-request-id"))
-        scope.setdefault("state", {})["request_id"] = request_id
-        seen: dict[str, Any] = {"status": 0, "bytes": 0}
+        headers = Headers(scope=scope)
+        answer = _Answer(scope, send, kept_or_new(headers.get("x-request-id")))
+        if not tracing.is_on() or scope["path"] in QUIET:
+            await self._serve(scope, receive, answer)
+            return
+        with tracing.span(scope["method"], headers.get("traceparent"), is_entry=True) as span:
+            await self._serve(scope, receive, answer)
+            span.update_name(f"{scope['method']} {route_of(scope)}")
+            span.set_attributes(
+                {
+                    "http.request.method": scope["method"],
+                    "http.route": route_of(scope),
+                    "http.response.status_code": answer.status,
+                    "face_api.request_id": answer.request_id,
+                }
+            )
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                seen["status"] = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                for name, value in (ALWAYS | scope["state"].get("headers", {})).items():
-                    headers[name] = value
-                if "cache-control" not in headers:
-                    headers["Cache-Control"] = "no-store"
-            elif message["type"] == "http.response.body":
-                seen["bytes"] += len(message.get("body", b""))
-            await send(message)
-
+    async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
-            await self._app(scope, receive, send_with_headers)
+            await self._app(scope, receive, answer.send)
         except Exception:  # already logged by the error handler; the connection must not see it
-            if not seen["status"]:
-                await error_response(500, INTERNAL)(scope, receive, send_with_headers)
+            if not answer.status:
+                await error_response(500, INTERNAL)(scope, receive, answer.send)
         finally:
-            REQUESTS.labels(route_of(scope), str(seen["status"])).inc()
-            if scope["path"] not in QUIET or seen["status"] >= 500:
-                access_logger.info(
-                    "%s",
-                    json.dumps(
-                        {
-                            "event": "request",
-                            "request_id": request_id,
-                            "method": scope["method"],
-                            "path": scope["path"],
-                            "status": seen["status"],
-                            "duration_ms": round((time.perf_counter() - started) * 1e3, 2),
-                            "output_bytes": seen["bytes"],
-                        }
-                    ),
-                )
+            answer.count()
+            if scope["path"] not in QUIET or answer.status >= 500:
+                access_logger.info("%s", json.dumps(answer.line()))
+
+
+class _Answer:
+    """What is sent for one request, and what is said of it."""
+
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self.request_id = request_id
+        self.status = 0
+        self._scope = scope
+        self._send = send
+        self._state: dict[str, Any] = scope.setdefault("state", {})
+        self._state["request_id"] = request_id
+        self._started_s = time.perf_counter()
+        self._output_bytes = 0
+        self._is_counted = False
+
+    async def send(self, message: Message) -> None:
+        """Send a part; what is counted is counted before the client can have seen all of it."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self.request_id
+            for name, value in (ALWAYS | self._state.get("headers", {})).items():
+                headers[name] = value
+            if "cache-control" not in headers:
+                headers["Cache-Control"] = "no-store"
+        elif message["type"] == "http.response.body":
+            self._output_bytes += len(message.get("body", b""))
+            if not message.get("more_body"):
+                self.count()
+        await self._send(message)
+
+    def count(self) -> None:
+        """Once for each request, whatever became of it."""
+        if self._is_counted:
+            return
+        self._is_counted = True
+        route, status = route_of(self._scope), str(self.status)
+        REQUESTS.inc(route, status, self._state.get("reason", ""))
+        REQUEST_SECONDS.observe(time.perf_counter() - self._started_s, route, f"{status[0]}xx")
+        for stage, milliseconds in self._state.get("stages", {}).items():
+            STAGE_SECONDS.observe(milliseconds / 1e3, stage)
+        if "faces" in self._state:
+            FACES.inc(by=self._state["faces"])
+
+    def line(self) -> dict[str, Any]:
+        """The log line: who asked for what, what became of it, and why."""
+        state = self._state
+        line: dict[str, Any] = {
+            "event": "request",
+            "request_id": self.request_id,
+            "method": self._scope["method"],
+            "path": self._scope["path"][:MOST_PATH],
+            "status": self.status,
+            "duration_ms": round((time.perf_counter() - self._started_s) * 1e3, 2),
+            "output_bytes": self._output_bytes,
+        }
+        for name in ("reason", "key_id", "input_bytes", "width", "height", "faces"):
+            if name in state:
+                line[name] = state[name]
+        if "stages" in state:
+            line["stages_ms"] = {stage: round(value, 2) for stage, value in state["stages"].items()}
+        if tracing.is_on():
+            line["trace_id"] = tracing.trace_id()
+        return line
 
 
 def route_of(scope: Scope) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 from uuid import uuid4
 
+from serve_app.metrics import LIMITER_CALLS, LIMITER_FALLBACKS, LIMITER_UP
 from serve_app.ratelimit.decision import Decision
 from serve_app.ratelimit.held import Holdings, Key
 from serve_app.ratelimit.lease import Ask, Grants, Order
@@ -100,6 +101,7 @@ class RateLimiter:
         if now_s >= self._retry_at_s:
             self._start_calling()
         self.fallbacks += 1
+        LIMITER_FALLBACKS.inc()
         return self._share.take(*key, now_s)
 
     async def _answer(self, key: Key) -> None:
@@ -141,6 +143,7 @@ class RateLimiter:
         """Ask the ledger and hold its answers, or note that it is away."""
         order = Order(self._replica, asks, self._holdings.collect_unused())
         self.calls += 1
+        LIMITER_CALLS.inc()
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await self._ledger.take(order)
@@ -163,6 +166,7 @@ class RateLimiter:
     def _note(self, error: BaseException | None) -> None:
         """Remember whether the ledger answers, and log each change once."""
         was_remote, self.is_remote = self.is_remote, error is None
+        LIMITER_UP.set(self.is_remote)
         if error is not None:
             self._retry_at_s = self._clock() + RETRY_S
         if was_remote and error is not None:

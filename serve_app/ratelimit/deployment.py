@@ -17,8 +17,8 @@ from serve_app.ratelimit.limit import RateLimit
 class Limiter:
     """Counts for all ingress replicas. Always a single replica: two would each allow the whole limit."""
 
-    def __init__(self, limits: Mapping[str, RateLimit | None]) -> None:
-        set_up_replica()
+    def __init__(self, limits: Mapping[str, RateLimit | None], *, metrics_port: int) -> None:
+        set_up_replica("Limiter", metrics_port)
         self._ledger = Ledger(limits)
 
     async def take(self, order: Order) -> Grants:

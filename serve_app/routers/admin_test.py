@@ -9,7 +9,9 @@ from deployments.types import FacePipeline
 from serve_app.access import AdminAuth
 from serve_app.admission import Admission
 from serve_app.openapi import mask_test_docs
+from serve_app.routers.images import note_result
 from serve_app.schemas.mask import MaskQuery, mask_body
+from serve_app.services.recording import NOTHING
 
 
 def admin_test_router(pipeline: FacePipeline, admission: Admission) -> APIRouter:
@@ -22,6 +24,7 @@ def admin_test_router(pipeline: FacePipeline, admission: Admission) -> APIRouter
         result = await admission.run(
             request, lambda upload, left_s: pipeline.mask(upload.data, params, masking, left_s)
         )
+        note_result(request, result.value, NOTHING, result.total_ms)
         request_id = request.scope["state"]["request_id"]
         body = mask_body(request_id, result.value, params, masking, result.total_ms)
         return Response(body, media_type="application/json")

@@ -1,11 +1,13 @@
 """POST /api/v1/detect and /api/v1/mask."""
 
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from deployments.types import Anonymised
+from deployments import tracing
+from deployments.types import Analysed, Anonymised
 from serve_app.access import DetectCaller, MaskCaller
 from serve_app.admission import Admission
 from serve_app.openapi import detect_docs, mask_docs
@@ -13,6 +15,7 @@ from serve_app.schemas.detect import DetectQuery, detect_body
 from serve_app.schemas.mask import MaskQuery
 from serve_app.services.processing import Processing
 from serve_app.services.recording import Recorded
+from serve_app.stage_times import stage_times
 
 MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
@@ -27,8 +30,10 @@ def images_router(processing: Processing, admission: Admission) -> APIRouter:
         done = await admission.run(
             request, lambda upload, left_s: processing.detect(upload, params, query.store, left_s)
         )
+        analysed, recorded = done.value.analysed, done.value.recorded
+        note_result(request, analysed, recorded, done.total_ms)
         request_id = request.scope["state"]["request_id"]
-        body = detect_body(request_id, done.value.analysed, params, done.total_ms, done.value.recorded)
+        body = detect_body(request_id, analysed, params, done.total_ms, recorded)
         return Response(body, media_type="application/json")
 
     @router.post("/mask", summary="Get a picture back with every face hidden", **mask_docs())
@@ -39,6 +44,7 @@ def images_router(processing: Processing, admission: Admission) -> APIRouter:
         )
         anonymised, recorded = done.value.anonymised, done.value.recorded
         analysed, masked = anonymised.analysed, anonymised.masked
+        stages = note_result(request, anonymised, recorded, done.total_ms)
         headers: dict[str, Any] = {
             "X-Face-Count": str(len(analysed.inferred.detections.boxes)),
             "X-Inference-Ms": f"{analysed.inferred.inference_ms:.2f}",
@@ -46,7 +52,7 @@ def images_router(processing: Processing, admission: Admission) -> APIRouter:
             "X-Encode-Ms": f"{masked.encode_ms:.2f}",
             "X-Total-Ms": f"{done.total_ms:.2f}",
             "X-Model": analysed.inferred.model,
-            "Server-Timing": server_timing(anonymised, recorded, done.total_ms),
+            "Server-Timing": server_timing(stages),
         }
         if recorded.image_id is not None:
             headers |= {"X-Image-Id": str(recorded.image_id), "X-Job-Id": str(recorded.job_id)}
@@ -55,21 +61,25 @@ def images_router(processing: Processing, admission: Admission) -> APIRouter:
     return router
 
 
-def server_timing(result: Anonymised, recorded: Recorded, total_ms: float) -> str:
-    """Every stage of a masked picture in milliseconds, as the header browsers and proxies know."""
-    analysed, inferred = result.analysed, result.analysed.inferred
-    stages = {
-        "decode": analysed.decode_ms,
-        "preprocess": analysed.preprocess_ms,
-        "queue": inferred.queue_ms,
-        "blob": inferred.blob_ms,
-        "inference": inferred.inference_ms,
-        "postprocess": inferred.detections.postprocess_ms,
-        "nms": inferred.detections.nms_ms,
-        "mask": result.masked.mask_ms,
-        "encode": result.masked.encode_ms,
-        "total": total_ms,
+def note_result(
+    request: Request, result: Analysed | Anonymised, recorded: Recorded, total_ms: float
+) -> dict[str, float]:
+    """Leave what logs and metrics say of an answered picture; its stage times."""
+    analysed = result.analysed if isinstance(result, Anonymised) else result
+    stages = stage_times(result, recorded, total_ms)
+    if recorded.storage_ms is not None and tracing.is_on():
+        began_s = time.perf_counter() - recorded.storage_ms / 1e3
+        tracing.add_stages(began_s, {"storage": recorded.storage_ms})
+    request.scope["state"] |= {
+        "stages": stages,
+        "faces": len(analysed.inferred.detections.boxes),
+        "input_bytes": analysed.info.size_bytes,
+        "width": analysed.info.width,
+        "height": analysed.info.height,
     }
-    if recorded.storage_ms is not None:
-        stages["storage"] = recorded.storage_ms
+    return stages
+
+
+def server_timing(stages: dict[str, float]) -> str:
+    """Every stage of a masked picture in milliseconds, as the header browsers and proxies know."""
     return ", ".join(f"{stage};dur={value:.2f}" for stage, value in stages.items())

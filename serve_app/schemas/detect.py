@@ -123,6 +123,7 @@ class Processing(BaseModel):
 class Profiling(BaseModel):
     """True times of each stage; together no more than `total_ms`."""
 
+    decode_queue_ms: float
     decode_ms: float
     preprocess_ms: float
     queue_ms: float
@@ -131,6 +132,7 @@ class Profiling(BaseModel):
     inference_ms: float
     postprocess_ms: float
     nms_ms: float
+    mask_queue_ms: float | None
     mask_ms: float | None
     encode_ms: float | None
     storage_ms: float | None
@@ -215,6 +217,7 @@ def detect_answer(
             "total_ms": round(total_ms, 2),
         },
         "profiling": {
+            "decode_queue_ms": round(analysed.decode_queue_ms, 2),
             "decode_ms": round(analysed.decode_ms, 2),
             "preprocess_ms": round(analysed.preprocess_ms, 2),
             "queue_ms": round(inferred.queue_ms, 2),
@@ -223,6 +226,7 @@ def detect_answer(
             "inference_ms": round(inferred.inference_ms, 2),
             "postprocess_ms": round(inferred.detections.postprocess_ms, 2),
             "nms_ms": round(inferred.detections.nms_ms, 2),
+            "mask_queue_ms": None,
             "mask_ms": None,
             "encode_ms": None,
             "storage_ms": None,

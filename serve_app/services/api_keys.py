@@ -13,7 +13,7 @@ from uuid import UUID
 
 from deployments.errors import OverloadedError
 from serve_app.database import DatabaseUnavailableError
-from serve_app.metrics import KEY_LOOKUPS
+from serve_app.metrics import KEY_CHANGES_HEARD, KEY_LOOKUPS
 from serve_app.repositories.api_keys import ApiKey, ApiKeyRepository, KnownKey
 
 KEY_PREFIX: Final = "xyl_"
@@ -104,16 +104,16 @@ class KeyCache:
         now = self._clock()
         entry = self._known.get(key_hash)
         if entry is not None and now - entry.checked_s < (FRESH_S if self._hears_changes else DEAF_FRESH_S):
-            KEY_LOOKUPS.labels("cached").inc()
+            KEY_LOOKUPS.inc("cached")
             return entry.key
         if self._hears_changes and now - self._unknown.get(key_hash, -UNKNOWN_FRESH_S) < UNKNOWN_FRESH_S:
-            KEY_LOOKUPS.labels("unknown").inc()
+            KEY_LOOKUPS.inc("unknown")
             return None
         may_be_believed = entry is not None and now - entry.checked_s < self._grace_s
         if entry is not None and may_be_believed and self._is_away:
-            KEY_LOOKUPS.labels("grace").inc()
+            KEY_LOOKUPS.inc("grace")
             return entry.key
-        KEY_LOOKUPS.labels("database").inc()
+        KEY_LOOKUPS.inc("database")
         try:
             return await self._ask(key_hash)
         except DatabaseUnavailableError:
@@ -137,6 +137,7 @@ class KeyCache:
             self.forget(None)  # changes may have been missed
         self._hears_changes = hears_changes
         self._is_away = is_away
+        KEY_CHANGES_HEARD.set(hears_changes)
 
     async def _ask(self, key_hash: bytes) -> KnownKey | None:
         waiting = self._waiting.get(key_hash)

@@ -70,7 +70,7 @@ class KeyUsage:
                 await self.flush()
         except (DatabaseUnavailableError, TimeoutError):
             lost = sum(use.requests for use in self._pending.values()) + sum(self._counts.values())
-            KEY_USAGE_LOST.inc(lost)
+            KEY_USAGE_LOST.inc(by=lost)
             logger.error(json.dumps({"event": "uses of API keys were not written", "requests": lost}))
 
     async def _write(self) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from serve_app.database import Database
+from serve_app.metrics import CLEANUP, CLEANUP_OLDEST, CLEANUP_TASKS, FORGOTTEN, STORAGE_UP
 from serve_app.repositories.cleanup import CleanupRepository
 from serve_app.repositories.images import ImageRepository
 from serve_app.services.deletion import delete_image, remove_objects
@@ -69,10 +70,20 @@ class Maintenance:
         while tasks := await self._cleanup.claim(BATCH, OWNER_CLASS):
             gone = await remove_objects(tasks, self._cleanup, self._objects)
             removed, failed = removed + gone, failed + len(tasks) - gone
+        CLEANUP.inc("removed", by=removed)
+        CLEANUP.inc("failed", by=failed)
+        FORGOTTEN.inc(by=forgotten)
         if removed or failed or forgotten:
             fields = {"event": "maintenance", "removed": removed, "failed": failed, "forgotten": forgotten}
             logger.info(json.dumps(fields))
         return Pass(removed, failed, forgotten)
+
+    async def look(self) -> None:
+        """Show in the metrics what waits, and whether the bucket answers."""
+        STORAGE_UP.set(await self._objects.is_ready())
+        backlog = await self._cleanup.count_and_oldest()
+        CLEANUP_TASKS.set(backlog.count)
+        CLEANUP_OLDEST.set(backlog.oldest_s)
 
     async def audit(self, *, fix: bool) -> list[Orphan]:
         """Objects older than a day that no row knows; `fix` removes them."""

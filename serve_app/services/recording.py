@@ -20,7 +20,7 @@ from deployments.types import ImageInfo
 from models.errors import FaceError
 from serve_app.body import Upload
 from serve_app.database import Database
-from serve_app.metrics import STORAGE_FAILURES
+from serve_app.metrics import STORAGE_FAILURES, STORED, STORING
 from serve_app.repositories.cleanup import CleanupRepository
 from serve_app.repositories.images import Image, ImageRepository
 from serve_app.repositories.jobs import Job
@@ -95,6 +95,7 @@ class Recording:
                 raise
             return Recorded(None, None, (time.perf_counter() - started) * 1e3)
         self._recorder.release_slot()
+        STORED.inc()
         return Recorded(self.image_id, self.job_id, (time.perf_counter() - started) * 1e3)
 
     def abandon(self) -> None:
@@ -128,7 +129,7 @@ class Recording:
     def _give_up(self, storing: "asyncio.Task[None]", error: BaseException) -> None:
         """Answer without ids. Uploads under way are let finish, so that none lands after its removal."""
         reason = type(error).__name__
-        STORAGE_FAILURES.labels(reason).inc()
+        STORAGE_FAILURES.inc(reason)
         logger.warning(json.dumps({"event": "not stored", "image_id": str(self.image_id), "reason": reason}))
         self._recorder.in_background(self._take_back([self._original, storing]))
 
@@ -168,6 +169,7 @@ class Recorder:
         self.owner = owner  # number of the advisory lock this replica holds while it lives
         self.wait_s = wait_s
         self._most_in_flight = most_in_flight
+        STORAGE_FAILURES.expect("busy")
         self._in_flight = 0
         self._background: set[asyncio.Task[None]] = set()
 
@@ -182,14 +184,16 @@ class Recorder:
         if keep == "none":
             return None
         if self._in_flight >= self._most_in_flight:
-            STORAGE_FAILURES.labels("busy").inc()
+            STORAGE_FAILURES.inc("busy")
             return None
         self._in_flight += 1
+        STORING.set(self._in_flight)
         return Recording(self, upload, keep, result_format)
 
     def release_slot(self) -> None:
         """A recording has ended."""
         self._in_flight -= 1
+        STORING.set(self._in_flight)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run what an answer may not wait for."""

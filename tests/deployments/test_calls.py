@@ -136,6 +136,59 @@ async def test_a_replica_that_stops_answers_what_it_was_asked_and_gets_nothing_m
     caller.close()
 
 
+async def test_a_call_that_crosses_the_goodbye_of_its_replica_is_answered(session: str) -> None:
+    """The caller has not heard yet; the replica waits for what is on its way."""
+    for _ in range(50):
+        stage = Stage()
+        callee = Callee(session, "Echo", {"echo": stage.echo})
+        await callee.start()
+        caller = Caller(session, "Echo")
+        assert await caller.has_callee()
+        stopping = asyncio.create_task(callee.stop())
+        calls = [asyncio.create_task(caller.call("echo", i)) for i in range(3)]  # before its goodbye arrives
+        assert await asyncio.gather(*calls) == [0, 1, 2]
+        await stopping
+        caller.close()
+
+
+async def test_a_caller_that_comes_while_a_replica_stops_looks_for_another(session: str) -> None:
+    old = Callee(session, "Echo", {"echo": Stage().echo})
+    await old.start()
+    caller = Caller(session, "Echo")
+    old.is_stopping = True  # it still listens, and its socket can still be found
+    assert not await caller.has_callee()
+    async with replica(session, Stage()):
+        await asyncio.sleep(LOOK_AGAIN_S)
+        assert await caller.has_callee()
+        assert await caller.call("echo", 1) == 1
+    await old.stop()
+    caller.close()
+
+
+async def test_no_call_fails_while_replicas_come_and_go(session: str) -> None:
+    caller = Caller(session, "Echo")
+    is_over = False
+    answered = 0
+
+    async def client() -> None:
+        nonlocal answered
+        while not is_over:
+            assert await caller.has_callee()
+            assert await caller.call("echo", answered) is not None
+            answered += 1
+            await asyncio.sleep(0)
+
+    async with replica(session, Stage()):
+        clients = [asyncio.create_task(client()) for _ in range(8)]
+        for _ in range(5):
+            async with replica(session, Stage()):
+                await asyncio.sleep(LOOK_AGAIN_S * 1.2)
+        is_over = True
+        await asyncio.gather(*clients)
+    assert answered > 100
+    caller.close()
+
+
 async def test_a_bug_in_a_method_is_an_error_as_a_value(session: str) -> None:
     caller = Caller(session, "Echo")
     async with replica(session, Stage()):

@@ -39,3 +39,19 @@ def test_a_pipe_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
     os.close(reader)
     assert len(first) > 50
     assert all(json.loads(line)["event"] == "x" * 500 for line in first)
+
+
+def test_secrets_are_cut_out_of_whatever_is_logged() -> None:
+    key = "xyl_" + "0123456789abcdef" * 3
+    link = f"http://s3/b/originals/a.jpg?X-Amz-Credential=AKIA%2F1&X-Amz-Signature={'f' * 64}&x=1"
+    message = json.dumps({"event": "request", "path": f"/{key}", "link": link})
+    line = JsonLines().format(record(message))
+    assert json.loads(line)["path"] == "/xyl_..."
+    assert json.loads(line)["link"].endswith("X-Amz-Credential=...&X-Amz-Signature=...&x=1")
+    try:
+        raise OSError(f"postgresql://face_api:pass:word@db/x refused {key}")
+    except OSError as error:
+        text = JsonLines().format(record("failed", (OSError, error, error.__traceback__)))
+    assert "postgresql://face_api:...@db/x" in json.loads(text)["traceback"]
+    assert "pass:word" not in text
+    assert key not in text + line

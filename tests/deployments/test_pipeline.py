@@ -29,7 +29,7 @@ UPLOAD = bytes(100_000)
 def with_decoder(decode: Callable[..., Any]) -> ServePipeline:
     """A pipeline of which only the Decoder is asked, through Ray: a future stands in for its response."""
     handle: Any = SimpleNamespace(decode=SimpleNamespace(remote=decode))
-    stage = Stage(handle, Caller("none", "Decoder"))
+    stage = Stage("Decoder", handle, Caller("none", "Decoder"))
     return ServePipeline(stage, stage, stage)
 
 

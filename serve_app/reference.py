@@ -1,0 +1,48 @@
+"""Writes the tables of the documentation that are made from the code: `make docs`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import serve_app.metrics
+from deployments.metrics import METRICS
+
+DOCS: Final = Path(__file__).parents[1] / "docs"
+
+
+def metrics_table() -> str:
+    """Every metric with its labels."""
+    assert serve_app.metrics.REQUESTS.name in METRICS  # noqa: S101 - importing it listed them
+    rows = []
+    for name, metric in sorted(METRICS.items()):
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        rows.append(f"| `{name}` | {metric.kind} | {labels} | {metric.text} |")
+    return "\n".join(["| metric | kind | labels | meaning |", "|---|---|---|---|", *rows])
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {"metrics": metrics_table}
+"""What stands between `<!-- NAME -->` and `<!-- end -->` in docs/NAME.md."""
+
+
+def with_table(text: str, name: str) -> str:
+    """A page with its table made anew.
+
+    Raises:
+        ValueError: It has no place for that table.
+    """
+    before, begin, rest = text.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    if not begin or not end:
+        raise ValueError(f"no <!-- {name} --> ... <!-- end --> in docs/{name}.md")
+    return f"{before}{begin}\n{TABLES[name]()}\n\n{end}{after}"
+
+
+def main() -> None:
+    """Write every page anew."""
+    for name in TABLES:
+        page = DOCS / f"{name}.md"
+        page.write_text(with_table(page.read_text(), name))
+
+
+if __name__ == "__main__":
+    main()
