@@ -21,6 +21,7 @@ from deployments.errors import DeadlineExceededError, OverloadedError, StageLost
 from deployments.masking.mask import mask
 from deployments.metrics import DECODED_PIXELS, STAGE_LOST
 from deployments.parcels import DecodedParcel, MaskedParcel
+from deployments.poison import Quarantine
 from deployments.transport import INLINE, Locker, Lockers, OtherHostError, receive, send
 from deployments.types import Analysed, Anonymised, Decoded, Inferred, Masked, MaskParams, ServedModel
 from models.errors import FaceError, InferenceError
@@ -89,6 +90,7 @@ class ServePipeline:
         self._detector = detector
         self._masker = masker
         self._lockers = Lockers()
+        self._quarantine = Quarantine()
         self._in_flight = 0
         self._inline = False  # set for good once a stage is found on another host
 
@@ -135,10 +137,11 @@ class ServePipeline:
     async def _decode(
         self, data: bytes, keep_picture: bool, locker: Locker, deadline: Deadline
     ) -> DecodedParcel:
-        upload = send(np.frombuffer(data, np.uint8), locker)
-        decoded: DecodedParcel = await self._decoder.ask(
-            "decode", deadline, upload, keep_picture, locker, deadline.left_s
-        )
+        with self._quarantine.decoding(data):
+            upload = send(np.frombuffer(data, np.uint8), locker)
+            decoded: DecodedParcel = await self._decoder.ask(
+                "decode", deadline, upload, keep_picture, locker, deadline.left_s
+            )
         return decoded
 
     async def _find(self, decoded: DecodedParcel, params: DetectParams, deadline: Deadline) -> Analysed:

@@ -11,9 +11,11 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from deployments.deadline import Deadline
+from deployments.decoding.claim import claimed_pixels
 from deployments.errors import DeadlineExceededError, OverloadedError
 from serve_app.body import BodyStream, ClientDisconnectedError, Upload, read_upload
 from serve_app.metrics import REQUESTS_IN_FLIGHT, REQUESTS_IN_FLIGHT_LIMIT
+from serve_app.pixel_budget import PixelBudget
 from serve_app.settings import Settings
 
 T = TypeVar("T")
@@ -35,6 +37,7 @@ class Admission:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._in_flight = 0
+        self._pixels = PixelBudget(settings.max_pixels_in_flight)
         REQUESTS_IN_FLIGHT_LIMIT.set(settings.max_in_flight)
 
     async def run(self, request: Request, work: Callable[[Upload, float], Awaitable[T]]) -> Timed[T]:
@@ -42,6 +45,7 @@ class Admission:
 
         Raises:
             OverloadedError: Too many are in flight; the body was not read.
+            UnsupportedFormatError, ImageTooLargeError, ImageDecodeError: By its header; no stage heard of it.
             DeadlineExceededError: The deadline passed.
             ClientDisconnectedError: The client left; the work was cancelled.
         """
@@ -52,7 +56,9 @@ class Admission:
                 async with asyncio.timeout(deadline.left_s):
                     upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
                     started = time.perf_counter()
-                    value = await _unless_disconnected(request.receive, work(upload, deadline.left_s))
+                    pixels = claimed_pixels(upload.data, self._settings.max_image_pixels)
+                    within_budget = self._within_budget(pixels, lambda: work(upload, deadline.left_s))
+                    value = await _unless_disconnected(request.receive, within_budget)
                     return Timed(value, (time.perf_counter() - started) * 1e3)
         except TimeoutError as error:
             raise DeadlineExceededError(
@@ -60,6 +66,10 @@ class Admission:
             ) from error
         finally:
             await _drain(body)
+
+    async def _within_budget(self, pixels: int, work: Callable[[], Awaitable[T]]) -> T:
+        async with self._pixels.hold(pixels):
+            return await work()
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:

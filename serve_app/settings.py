@@ -66,6 +66,12 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(
         default=50_000_000, gt=0, description="Larger pictures get 413, judged from their header."
     )
+    max_pixels_in_flight: int = Field(
+        default=400_000_000,
+        gt=0,
+        description="Pixels of all pictures that one ingress replica has in its stages; more wait. "
+        "About PIXEL_BYTES bytes of memory each.",
+    )
     request_timeout_s: float = Field(
         default=30.0, gt=0, le=3600, description="Deadline of a request; later ones get 504."
     )

@@ -1,0 +1,34 @@
+"""How many pixels an upload says it has, without any codec: for whoever bounds memory before decoding."""
+
+from deployments.decoding.header import check_size, read_size
+from deployments.decoding.jpeg_header import read_jpeg_header
+from deployments.decoding.sniff import sniff
+from deployments.errors import ImageDecodeError
+
+
+def claimed_pixels(data: bytes, max_pixels: int) -> int:
+    """Width × height by the header; `max_pixels` where only a decoder can tell (TIFF, HEIF, BMP).
+
+    Only this module's own Python reads the bytes, so no picture can crash the caller.
+
+    Args:
+        data: The whole upload.
+        max_pixels: Width × height that is accepted.
+
+    Raises:
+        UnsupportedFormatError: The bytes are none of the input formats.
+        ImageTooLargeError: The header promises more than `max_pixels`.
+        ImageDecodeError: Empty, or the header is cut off.
+    """
+    if not data:
+        raise ImageDecodeError("the upload is empty")
+    image_format = sniff(data)
+    if image_format == "jpeg":
+        header = read_jpeg_header(data)
+        size: tuple[int, int] | None = (header.width, header.height)
+    else:
+        size = read_size(data, image_format)
+    if size is None:
+        return max_pixels
+    check_size(*size, max_pixels)
+    return size[0] * size[1]

@@ -1,0 +1,32 @@
+import cv2
+import numpy as np
+import pytest
+
+from deployments.decoding.claim import claimed_pixels
+from deployments.errors import ImageDecodeError, ImageTooLargeError, UnsupportedFormatError
+
+MOST = 50_000_000
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_reads_the_size_of_common_formats(suffix: str) -> None:
+    _, data = cv2.imencode(suffix, np.zeros((20, 30, 3), np.uint8))
+    assert claimed_pixels(data.tobytes(), MOST) == 600
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tiff"])
+def test_counts_others_as_the_most_there_may_be(suffix: str) -> None:
+    _, data = cv2.imencode(suffix, np.zeros((20, 30, 3), np.uint8))
+    assert claimed_pixels(data.tobytes(), MOST) == MOST
+
+
+def test_refuses_what_needs_no_decoder_to_refuse() -> None:
+    _, data = cv2.imencode(".png", np.zeros((20, 30, 3), np.uint8))
+    with pytest.raises(ImageTooLargeError):
+        claimed_pixels(data.tobytes(), 599)
+    with pytest.raises(ImageDecodeError, match="truncated"):
+        claimed_pixels(data.tobytes()[:20], MOST)
+    with pytest.raises(ImageDecodeError, match="empty"):
+        claimed_pixels(b"", MOST)
+    with pytest.raises(UnsupportedFormatError):
+        claimed_pixels(b"plain text", MOST)
