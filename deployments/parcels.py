@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from deployments.decoding.letterbox import fit
 from deployments.transport import Locker, Parcel, receive, send
 from deployments.types import Decoded, ImageInfo, Picture
+from models.errors import InferenceError
 from models.types import Canvas
 
 
@@ -17,7 +19,14 @@ class CanvasParcel:
     det_scale: float
 
     def unpack(self) -> Canvas:
-        """Take the canvas; see `transport.receive`."""
+        """Take the canvas; see `transport.receive`.
+
+        Raises:
+            InferenceError: It is not the whole picture: faces would be missed.
+        """
+        width, height, scale = fit(self.width, self.height)
+        if self.pixels.shape != (height, width, 3) or self.det_scale != scale:
+            raise InferenceError("the canvas is not of its picture's size")
         return Canvas(receive(self.pixels), self.width, self.height, self.det_scale)
 
 

@@ -17,7 +17,7 @@ from deployments.calls import CalleeLostError, Caller
 from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.detection.batch import BatchItem, infer_batch
-from deployments.errors import DeadlineExceededError, OverloadedError, StageLostError
+from deployments.errors import DeadlineExceededError, MaskingError, OverloadedError, StageLostError
 from deployments.masking.mask import mask
 from deployments.metrics import DECODED_PIXELS, STAGE_LOST
 from deployments.parcels import DecodedParcel, MaskedParcel
@@ -122,8 +122,9 @@ class ServePipeline:
         self, data: bytes, params: DetectParams, masking: MaskParams, locker: Locker, deadline: Deadline
     ) -> Anonymised:
         decoded = await self._decode(data, True, locker, deadline)
-        if decoded.picture is None:
-            raise InferenceError("the decoder sent no picture to mask")
+        size = (decoded.info.height, decoded.info.width)
+        if decoded.picture is None or decoded.picture.pixels.shape[:2] != size:
+            raise InferenceError("the decoder sent no picture to mask, or another one")
         with _in_flight(decoded):
             analysed = await self._find(decoded, params, deadline)
             boxes = analysed.inferred.detections.boxes
@@ -131,6 +132,8 @@ class ServePipeline:
                 "mask", deadline, decoded.picture, boxes, masking, deadline.left_s
             )
         encoded = receive(parcel.data).tobytes()
+        if not encoded or parcel.regions_masked != len(boxes):
+            raise MaskingError("the masker's answer is no masked picture")
         masked = Masked(encoded, parcel.regions_masked, parcel.mask_ms, parcel.encode_ms)
         return Anonymised(analysed, masked, parcel.queue_ms)
 
