@@ -34,9 +34,11 @@ def postprocess(
         blob_shape: Height and width of what the session was given, multiples of 32: the anchors' grid.
 
     Raises:
-        InferenceError: A score, box or landmark is not finite.
+        InferenceError: A score, box or landmark is not finite, or anchors are missing.
     """
     started = time.perf_counter()
+    if not raw.is_complete(_anchor_counts(*blob_shape)):
+        raise InferenceError("the model did not answer for every anchor")
     found = raw.candidates(params.confidence)
     all_scores = found.scores
     all_boxes, all_landmarks = _decoded(found, blob_shape)
@@ -144,6 +146,11 @@ def _decoded(found: Candidates, blob_shape: tuple[int, int]) -> tuple[Float32Arr
     if found.landmarks is None:
         return corners, np.empty((len(corners), 0), np.float32)
     return corners, np.tile(centres, 5) + found.landmarks * strides
+
+
+@lru_cache(maxsize=64)
+def _anchor_counts(height: int, width: int) -> tuple[int, ...]:
+    return tuple((height // stride) * (width // stride) * ANCHORS_PER_CELL for stride in STRIDES)
 
 
 @lru_cache(maxsize=64)

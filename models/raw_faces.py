@@ -10,6 +10,8 @@ from models.errors import InferenceError
 from models.types import Float32Array, Int64Array
 
 STRIDES: Final = (8, 16, 32)
+WIDTHS: Final = (1, 4, 10)
+"""Numbers of an anchor: its score, its box, its landmarks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,14 @@ class RawFaces(Protocol):
 
         Raises:
             InferenceError: A score is not a number.
+        """
+        ...
+
+    def is_complete(self, anchors: Sequence[int]) -> bool:
+        """Whether every anchor was looked at: one left out would be a face missed without a word.
+
+        Args:
+            anchors: How many there are at each stride.
         """
         ...
 
@@ -59,6 +69,12 @@ class HeadOutputs:
         anchors, scores, boxes, *landmarks = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return Candidates(anchors, scores, boxes, landmarks[0] if landmarks else None)
 
+    def is_complete(self, anchors: Sequence[int]) -> bool:
+        """See `RawFaces`."""
+        kinds = WIDTHS[: len(self.outputs) // len(STRIDES)]
+        expected = [(count, width) for width in kinds for count in anchors]
+        return len(kinds) > 1 and [output.shape for output in self.outputs] == expected
+
     def difference(self, other: RawFaces) -> float:
         """See `RawFaces`."""
         if not isinstance(other, HeadOutputs) or len(self.outputs) != len(other.outputs):
@@ -83,6 +99,10 @@ class BestAnchors:
         rows = rows[np.argsort(self.anchors[rows])]
         landmarks = None if self.landmarks is None else self.landmarks[rows]
         return Candidates(self.anchors[rows], self.scores[rows], self.boxes[rows], landmarks)
+
+    def is_complete(self, anchors: Sequence[int]) -> bool:
+        """See `RawFaces`. The graph looked at all of them; the coarsest stride's are all among the best."""
+        return len(self.scores) >= anchors[-1] and len(self.scores) == len(self.anchors) == len(self.boxes)
 
     def difference(self, other: RawFaces) -> float:
         """See `RawFaces`.
