@@ -92,8 +92,8 @@ def _best(source: ModelSource, progress: Progress | None) -> ResolvedModel:
         )
         return ResolvedModel(found.name, found.path, found.digest, found.licence, (note,))
     return _own(
-        f"serving {OWN_MODEL}, our own small model FOR TRYING OUT: it finds fewer faces than SCRFD, above all "
-        f"fewer far ones, and no landmarks. {reasons[0]}. "
+        f"serving {OWN_MODEL}, our own small model FOR TRYING OUT: it finds fewer faces than SCRFD, "
+        f"above all fewer far ones, and no landmarks. {reasons[0]}. "
         f"Set FACE_API_MODEL={OWN_MODEL} to choose it on purpose."
     )
 

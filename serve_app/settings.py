@@ -69,8 +69,7 @@ class Settings(BaseSettings):
     max_pixels_in_flight: int = Field(
         default=400_000_000,
         gt=0,
-        description="Pixels of all pictures that one ingress replica has in its stages; more wait. "
-        "About PIXEL_BYTES bytes of memory each.",
+        description="Pixels of all pictures that one ingress replica has in its stages; more wait.",
     )
     request_timeout_s: float = Field(
         default=30.0, gt=0, le=3600, description="Deadline of a request; later ones get 504."
