@@ -5,14 +5,17 @@ So each process keeps its numbers in a mapped file of its own, in a folder that 
 to one is adding to a float in memory. The kernel's lock on a file says whether its process lives.
 """
 
+import contextlib
 import fcntl
 import json
 import logging
 import mmap
 import os
+import shutil
 import stat
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +29,10 @@ VALUE_BYTES: Final = 8
 TEXT_START: Final = SLOTS * VALUE_BYTES
 FILE_BYTES: Final = TEXT_START + 2**17
 """192 KiB, reserved at once: writing to a page that memory has no room for would kill the process."""
+FOLDER_PREFIX: Final = "face-api-metrics."
 SUFFIX: Final = ".tally"
+STARTING_S: Final = 60.0
+"""A folder may be without a living process for so long before it counts as left behind."""
 ENDED: Final = "ended.json"
 
 Labels = tuple[str, ...]
@@ -36,7 +42,7 @@ logger = logging.getLogger("face_api.metrics")
 def tally_folder(port: int) -> Path:
     """Where the processes of one service keep their numbers: those that share a metrics port."""
     parent = SHARED_MEMORY if SHARED_MEMORY.is_dir() else Path(tempfile.gettempdir())
-    return parent / f"face-api-metrics.{os.getuid()}.{port}"
+    return parent / f"{FOLDER_PREFIX}{os.getuid()}.{port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +140,24 @@ TALLY: Final = Tally()
 
 def remove_tallies(port: int) -> None:
     """When the service begins or has ended: nobody counts there any more."""
-    folder = tally_folder(port)
-    for path in folder.glob("*"):
-        path.unlink(missing_ok=True)
-    if folder.is_dir():
-        folder.rmdir()
+    shutil.rmtree(tally_folder(port), ignore_errors=True)
+
+
+def remove_abandoned() -> None:
+    """Remove what services on other ports left that were killed."""
+    for folder in tally_folder(0).parent.glob(f"{FOLDER_PREFIX}{os.getuid()}.*"):
+        with contextlib.suppress(OSError):
+            is_starting = folder.stat().st_mtime > time.time() - STARTING_S
+            if not is_starting and not any(map(_is_alive, folder.glob(f"*{SUFFIX}"))):
+                shutil.rmtree(folder)
+
+
+def _is_alive(path: Path) -> bool:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return _is_held(fd)
+    finally:
+        os.close(fd)
 
 
 def read_tallies(port: int) -> tuple[list[ProcessTally], list[Series]]:

@@ -25,7 +25,7 @@ from rich.console import Console
 
 from deployments import logs
 from deployments.calls import remove_calls_folder
-from deployments.tally import TALLY, remove_tallies
+from deployments.tally import TALLY, remove_abandoned, remove_tallies
 from models.errors import ModelError
 from models.resolve import resolve_model
 from serve_app.database import DatabaseUnavailableError
@@ -211,6 +211,7 @@ def base_url(settings: Settings) -> str:
 @contextlib.contextmanager
 def _counting(settings: Settings) -> Iterator[None]:
     """Begin to count from nothing, and leave nothing; see `deployments.tally`."""
+    remove_abandoned()
     remove_tallies(settings.metrics_port)  # of a service that was killed
     TALLY.publish(settings.metrics_port, "Launcher")
     try:

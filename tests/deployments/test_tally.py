@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,15 @@ import pytest
 
 from deployments import tally
 from deployments.metrics import Counter, Gauge, Histogram
-from deployments.tally import SLOTS, Series, Tally, read_tallies, remove_tallies, tally_folder
+from deployments.tally import (
+    SLOTS,
+    Series,
+    Tally,
+    read_tallies,
+    remove_abandoned,
+    remove_tallies,
+    tally_folder,
+)
 
 PORT = 65_000 + os.getpid() % 500
 """A name, not a port: nothing listens there."""
@@ -154,6 +163,21 @@ def test_a_full_tally_loses_new_series_and_nothing_else(caplog: pytest.LogCaptur
     assert sum(len(one) for one in found.values()) < SLOTS
     (said,) = caplog.records
     assert json.loads(said.message) == {"event": "no room for more metrics", "metric": "h"}
+
+
+def test_what_a_killed_service_left_goes_and_a_living_one_stays() -> None:
+    process = OtherProcess()
+    long_ago = time.time() - 2 * tally.STARTING_S
+    os.utime(tally_folder(PORT), (long_ago, long_ago))
+    remove_abandoned()
+    assert len(read_tallies(PORT)[0]) == 1
+    process.kill()
+    os.utime(tally_folder(PORT))
+    remove_abandoned()  # it may be starting
+    assert tally_folder(PORT).exists()
+    os.utime(tally_folder(PORT), (long_ago, long_ago))
+    remove_abandoned()
+    assert not tally_folder(PORT).exists()
 
 
 def test_without_a_port_numbers_stay_in_the_process() -> None:
