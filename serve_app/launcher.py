@@ -107,9 +107,7 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
         console.print(f"[bold yellow]{note}[/]")
     console.print(f"starting {resolved.name}; this takes half a minute")
     os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(
-        32
-    )  # of its own, not ~/.ray's
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # of its own, not ~/.ray's
     with _counting(settings), _log_pipe(settings), _database(settings), _objects(settings, has_storage):
         try:
             running = _deploy(config, named or resolved.setting)
@@ -375,6 +373,7 @@ def _shut_down(drain_s: float) -> None:
     session = session_name()
 
     def end() -> None:
+        logging.getLogger("ray").setLevel(logging.CRITICAL)  # the controller ends while it is asked to
         with contextlib.suppress(Exception):
             ray_serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()

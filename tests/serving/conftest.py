@@ -87,6 +87,13 @@ def descendants(service: Service) -> list[psutil.Process]:
     return psutil.Process(service.process.pid).children(recursive=True)
 
 
+def title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def lockers(service: Service) -> list[str]:
     """The memory that pictures cross processes in, as every process of the service holds it."""
     found: list[str] = []

@@ -21,7 +21,7 @@ import simplejpeg
 import yaml
 from numpy.typing import NDArray
 
-from tests.serving.conftest import PROJECT, Service, descendants, start
+from tests.serving.conftest import PROJECT, Service, descendants, start, title
 from tests.tiny_scrfd import write_tiny_scrfd
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -107,8 +107,8 @@ class Operated:
         )
 
     def replicas(self, stage: str) -> set[int]:
-        names = {p.pid: " ".join(p.cmdline()) for p in descendants(self.service) if p.is_running()}
-        return {pid for pid, name in names.items() if f":{stage}" in name and "ServeReplica" in name}
+        titles = {process.pid: title(process) for process in descendants(self.service)}
+        return {pid for pid, name in titles.items() if f":{stage}" in name and "ServeReplica" in name}
 
 
 @pytest.fixture(scope="module")
