@@ -53,7 +53,9 @@ class Running:
     def add_args(self, config: dict[str, Any]) -> None:
         """Give every application of a config its arguments; what the config says takes their place."""
         for application in config["applications"]:
-            given = application.get("args") or {}
+            given = {
+                name: value for name, value in (application.get("args") or {}).items() if value is not None
+            }
             application["args"] = {"model": self.model, "release": self.release, **given}
 
 
