@@ -34,7 +34,7 @@ from serve_app.embedded.postgres import EmbeddedPostgres
 from serve_app.embedded.s3 import EmbeddedS3
 from serve_app.first_start import first_start
 from serve_app.migrate import migrate
-from serve_app.rollout import Running, StartError, read_config, reason
+from serve_app.rollout import Running, StartError, is_alive, read_config, reason
 from serve_app.settings import OFF, Settings
 from serve_app.storage_tier import environment_of
 
@@ -168,7 +168,7 @@ def _pid_file(path: Path) -> Iterator[bool]:
 
     Ray ends them some seconds after a `kill -9` of the launcher.
     """
-    was_killed = path.exists() and not _is_alive(path)
+    was_killed = path.exists() and not _holds(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(str(os.getpid()))
     try:
@@ -177,14 +177,12 @@ def _pid_file(path: Path) -> Iterator[bool]:
         path.unlink(missing_ok=True)
 
 
-def _is_alive(path: Path) -> bool:
+def _holds(path: Path) -> bool:
+    """Whether the process that wrote the file is still there."""
     try:
-        os.kill(int(path.read_text()), 0)
-    except (ProcessLookupError, ValueError):
+        return is_alive(int(path.read_text()))
+    except ValueError:
         return False
-    except PermissionError:
-        pass  # somebody else's, so alive
-    return True
 
 
 def base_url(settings: Settings) -> str:
@@ -303,7 +301,7 @@ def _deploy(config: dict[str, Any], model: str) -> Running:
         log_to_driver=False,  # our own lines come through the log pipe
     )
     address = ray.get_runtime_context().gcs_address
-    running = Running(address, os.environ["RAY_AUTH_TOKEN"], model, uuid.uuid4().hex[:8])
+    running = Running(os.getpid(), address, os.environ["RAY_AUTH_TOKEN"], model, uuid.uuid4().hex[:8])
     running.add_args(config)
     serve_start(proxy_location=config.get("proxy_location"))
     rollout.apply(config)

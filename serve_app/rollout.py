@@ -45,6 +45,7 @@ def read_config(path: Path) -> dict[str, Any]:
 class Running:
     """What `face-api serve` writes down for `face-api deploy`."""
 
+    pid: int
     address: str  # of its Ray
     token: str  # that its Ray asks for
     model: str
@@ -69,6 +70,17 @@ def forget(settings: Settings) -> None:
     _record_path(settings).unlink(missing_ok=True)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process of this number is there, whoever's it is."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def deploy(settings: Settings, path: Path, console: Console, *, restart: bool) -> None:
     """Bring the service that `face-api serve` started here to a config, and wait until it is there.
 
@@ -87,7 +99,7 @@ def deploy(settings: Settings, path: Path, console: Console, *, restart: bool) -
         given = application.get("args") or {}
         load_settings(**{name: value for name, value in given.items() if name != "release"})
     running = read_private(_record_path(settings), Running)
-    if running is None:
+    if running is None or not is_alive(running.pid):
         raise StartError(
             f"no service of `face-api serve` runs in {settings.data_dir} (FACE_API_DATA_DIR); "
             "one on a Ray cluster of yours takes a config with `serve deploy`"

@@ -11,8 +11,10 @@ import compose_spec
 import pytest
 import yaml
 
-from serve_app.launcher import read_config
+from serve_app.embedded import rclone
+from serve_app.rollout import read_config
 from serve_app.settings import Settings
+from serve_app.storage.names import PREFIXES
 
 PROJECT = Path(__file__).parents[2]
 DOCKER = PROJECT / "configs" / "docker"
@@ -82,6 +84,13 @@ def test_what_compose_mounts_and_sets_exists() -> None:
     needed = set(re.findall(r"\$\{(\w+):\?", (DOCKER / "compose.yaml").read_text()))
     offered = re.findall(r"^(\w+)=$", (DOCKER / "example.env").read_text(), re.MULTILINE)
     assert needed == set(offered)
+
+
+def test_the_s3_server_of_compose_runs_as_the_embedded_one_does() -> None:
+    (script,) = yaml.safe_load(interpolated(DOCKER / "compose.yaml"))["services"]["s3"]["command"]
+    assert script.split("rclone serve s3 /data --addr=:9000 ")[1].split() == list(rclone.OPTIONS)
+    assert f"/{rclone.BUCKET}/$$folder/{rclone.KEEPER}" in script
+    assert f"for folder in {' '.join(prefix.rstrip('/') for prefix in PREFIXES)};" in script
 
 
 def test_the_scrape_config_of_compose_differs_in_its_target_only() -> None:
