@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from models.errors import FaceError
+from serve_app import rollout
 from serve_app.keys_cli import keys_app, migrate_database
-from serve_app.launcher import DEFAULT_CONFIG, StartError
+from serve_app.launcher import DEFAULT_CONFIG
 from serve_app.maintenance_cli import maintenance_app
 from serve_app.models_cli import models_app
 from serve_app.oneshot import detect_files, mask_files
+from serve_app.rollout import StartError
 from serve_app.settings import SettingsError, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -36,6 +38,17 @@ def serve(
     from serve_app import launcher  # noqa: PLC0415 - patched in tests
 
     launcher.serve(load_settings(), config, Console(stderr=True))
+
+
+@app.command()
+def deploy(
+    config: Annotated[Path, typer.Argument(help="The new Ray Serve config.", dir_okay=False, exists=True)],
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start every replica anew, for new code or weights.")
+    ] = False,
+) -> None:
+    """Change what `face-api serve` runs here: replicas, batches, code. No request is lost."""
+    rollout.deploy(load_settings(), config, Console(stderr=True), restart=restart)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     _head_bytes: int | None = 0  # of the request being read; None once its headers are complete
     _tail = b""  # the last bytes of the chunk before: the empty line may be split
+    _is_ending = False  # the next answer is the connection's last
 
     def data_received(self, data: bytes) -> None:
         """Refuse a head over the bound before it is parsed."""
@@ -36,11 +37,24 @@ class EnvelopeProtocol(HttpToolsProtocol):
         """Its headers have ended."""
         self._head_bytes = None
         super().on_headers_complete()
+        if self._is_ending:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Its body has ended: the next byte belongs to the next head."""
         self._head_bytes, self._tail = 0, b""
         super().on_message_complete()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being read or answered."""
+        return self._head_bytes == 0 and (self.cycle is None or self.cycle.response_complete)
+
+    def close_with_next_answer(self) -> None:
+        """Say `connection: close` in the next answer that begins, and mean it."""
+        self._is_ending = True
+        if self.cycle is not None and not self.cycle.response_started:
+            self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
         """Write the envelope and close the connection."""

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import select
 import signal
 import socket
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import yaml
 from rich.console import Console
 
 from deployments import logs
@@ -28,11 +28,13 @@ from deployments.calls import remove_calls_folder
 from deployments.tally import TALLY, remove_abandoned, remove_tallies
 from models.errors import ModelError
 from models.resolve import resolve_model
+from serve_app import rollout
 from serve_app.database import DatabaseUnavailableError
 from serve_app.embedded.postgres import EmbeddedPostgres
 from serve_app.embedded.s3 import EmbeddedS3
 from serve_app.first_start import first_start
 from serve_app.migrate import migrate
+from serve_app.rollout import Running, StartError, is_alive, read_config, reason
 from serve_app.settings import OFF, Settings
 from serve_app.storage_tier import environment_of
 
@@ -44,6 +46,7 @@ RAY_SWITCHES: Final = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the switch that makes Ray listen on 127.0.0.1 only
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),  # inline pictures of other hosts
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # at 0.1 it takes 4 % of a core, always
+    "RAY_AUTH_MODE": "token",  # whoever can talk to Ray can run code, so not every user of this machine may
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -57,15 +60,12 @@ RAY_SWITCHES: Final = {
 }
 READY_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 6.0
+DRAIN_MARGIN_S: Final = 3.0
 RAY_LOGS: Final = "/tmp/ray/session_latest/logs"  # noqa: S108 - Ray's own folder
 LEFTOVER_TIMEOUT_S: Final = 20.0
 LOG_POLL_S: Final = 0.2
 LOG_GATHER_S: Final = 0.02
 """Lines come in groups: waking up for each would cost as much as a twentieth of a /detect."""
-
-
-class StartError(Exception):
-    """The service could not start; the message is for the person at the terminal."""
 
 
 def serve(settings: Settings, config_path: Path, console: Console) -> None:
@@ -105,15 +105,13 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
         resolved = resolve_model(replace(settings.model_source(), setting=named))
     for note in resolved.notes:
         console.print(f"[bold yellow]{note}[/]")
-    session = uuid.uuid4().hex[:8]
-    for application in config["applications"]:
-        given = application.get("args") or {}
-        application["args"] = {**given, "model": named or resolved.setting, "session": session}
     console.print(f"starting {resolved.name}; this takes half a minute")
     os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # of its own, not ~/.ray's
     with _counting(settings), _log_pipe(settings), _database(settings), _objects(settings, has_storage):
         try:
-            _deploy(config)
+            running = _deploy(config, named or resolved.setting)
+            rollout.record(settings, running)
             _stop_on_signals(stop)  # Ray has put a handler of its own there, which aborts us 3 s later
             _wait_until_ready(settings, stop)
             if not stop.is_set():
@@ -123,8 +121,8 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
             stop.wait()
         finally:
             console.print("stopping")
-            _shut_down()
-            remove_calls_folder(session)
+            _shut_down(settings.request_timeout_s)
+            rollout.forget(settings)
 
 
 def _model_of(config: dict[str, Any]) -> str | None:
@@ -136,19 +134,6 @@ def _model_of(config: dict[str, Any]) -> str | None:
 def _stop_on_signals(stop: threading.Event) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A Ray Serve config as a dictionary; StartError when it is not one."""
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise StartError(f"cannot read the Ray config {path}: {error}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("applications"), list):
-        raise StartError(
-            f"{path} is no Ray Serve config: it has no list `applications`; see {DEFAULT_CONFIG}"
-        )
-    return config
 
 
 def check_port(host: str, port: int, variable: str, patience_s: float = 0.0) -> None:
@@ -183,7 +168,7 @@ def _pid_file(path: Path) -> Iterator[bool]:
 
     Ray ends them some seconds after a `kill -9` of the launcher.
     """
-    was_killed = path.exists() and not _is_alive(path)
+    was_killed = path.exists() and not _holds(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(str(os.getpid()))
     try:
@@ -192,14 +177,12 @@ def _pid_file(path: Path) -> Iterator[bool]:
         path.unlink(missing_ok=True)
 
 
-def _is_alive(path: Path) -> bool:
+def _holds(path: Path) -> bool:
+    """Whether the process that wrote the file is still there."""
     try:
-        os.kill(int(path.read_text()), 0)
-    except (ProcessLookupError, ValueError):
+        return is_alive(int(path.read_text()))
+    except ValueError:
         return False
-    except PermissionError:
-        pass  # somebody else's, so alive
-    return True
 
 
 def base_url(settings: Settings) -> str:
@@ -302,14 +285,12 @@ def _reach(url: str) -> None:
         ) from error
 
 
-def _deploy(config: dict[str, Any]) -> None:
+def _deploy(config: dict[str, Any], model: str) -> Running:
     import ray  # noqa: PLC0415 - after its switches are set
     from ray.serve._private.api import serve_start  # noqa: PLC0415
-    from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415
 
     for name in ("ray", "ray.serve"):  # what their start has to say is not for the operator
         logging.getLogger(name).setLevel(logging.ERROR)
-    schema = ServeDeploySchema.model_validate(config)
     cores = os.cpu_count() or 1
     ray.init(
         address="local",
@@ -320,10 +301,12 @@ def _deploy(config: dict[str, Any]) -> None:
         logging_level=logging.ERROR,
         log_to_driver=False,  # our own lines come through the log pipe
     )
-    client: Any = serve_start(
-        http_options=schema.http_options.model_dump(), proxy_location=schema.proxy_location
-    )
-    client.deploy_apps(schema, _blocking=False)
+    address = ray.get_runtime_context().gcs_address
+    running = Running(os.getpid(), address, os.environ["RAY_AUTH_TOKEN"], model, uuid.uuid4().hex[:8])
+    running.add_args(config)
+    serve_start(proxy_location=config.get("proxy_location"))
+    rollout.apply(config)
+    return running
 
 
 def _wait_until_ready(settings: Settings, stop: threading.Event) -> None:
@@ -333,19 +316,12 @@ def _wait_until_ready(settings: Settings, stop: threading.Event) -> None:
     while time.monotonic() < deadline and not stop.wait(0.25):
         for application in ray_serve.status().applications.values():
             if application.status in {"DEPLOY_FAILED", "UNHEALTHY"}:
-                raise StartError(_reason(application))
+                raise StartError(f"a stage failed to start: {reason(application)}")
         with contextlib.suppress(httpx.HTTPError):
             if httpx.get(f"{base_url(settings)}/readyz", timeout=10).status_code == 200:
                 return
     if not stop.is_set():
         raise StartError(f"the service was not ready after {READY_TIMEOUT_S:.0f} s; see {RAY_LOGS}")
-
-
-def _reason(application: Any) -> str:  # noqa: ANN401 - Ray's type is private
-    """The last line of the error that kept a stage from starting, without its traceback."""
-    messages = [application.message, *(d.message for d in application.deployments.values())]
-    lines = [line.strip() for message in messages for line in message.splitlines() if "Error: " in line]
-    return f"a stage failed to start: {lines[-1] if lines else application.message}"
 
 
 def _health(settings: Settings) -> dict[str, Any]:
@@ -379,21 +355,34 @@ def _key_line(settings: Settings) -> str:
     return f"""KEY=$(sed -n 's/.*"api_key": "\\(.*\\)".*/\\1/p' {settings.credentials_file})"""
 
 
-def _shut_down() -> None:
-    """End Serve and Ray; whatever hangs is left behind after STOP_TIMEOUT_S, to be killed by Ray's reaper."""
+def _shut_down(drain_s: float) -> None:
+    """End the ingress, which answers what it accepted, then Serve and Ray.
+
+    Whatever hangs is left behind after STOP_TIMEOUT_S, to be killed by Ray's reaper.
+    """
     if "ray" not in sys.modules:
         return
     import ray  # noqa: PLC0415
     from ray import serve as ray_serve  # noqa: PLC0415
 
+    from serve_app.main import session_name  # noqa: PLC0415
+
+    if not ray.is_initialized():
+        return
+    session = session_name()
+
     def end() -> None:
+        logging.getLogger("ray").setLevel(logging.CRITICAL)  # the controller ends while it is asked to
         with contextlib.suppress(Exception):
             ray_serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
 
+    with contextlib.suppress(Exception):  # whatever is wrong with Serve, end it
+        rollout.drain(drain_s + DRAIN_MARGIN_S)
     ender = threading.Thread(target=end, daemon=True)
     ender.start()
     ender.join(STOP_TIMEOUT_S)
+    remove_calls_folder(session)
 
 
 __all__ = ["DEFAULT_CONFIG", "ModelError", "StartError", "serve"]

@@ -1,8 +1,9 @@
 """What a Ray Serve config imports: `import_path: serve_app.main:build`."""
 
-import uuid
+import hashlib
 from typing import Any
 
+import ray
 from ray.serve import Application, Deployment
 
 from deployments.decoding.deployment import Decoder
@@ -18,13 +19,14 @@ def build(args: dict[str, Any]) -> Application:
     """The application graph: ingress → decoder, detector, masker, the limiter and maintenance beside them.
 
     Args:
-        args: Settings that take the place of their `FACE_API_*` variable, by lower-case name.
+        args: Settings that take the place of their `FACE_API_*` variable, by lower-case name. A new value of
+            `release`, which is no setting, makes Ray Serve start every replica anew.
 
     Raises:
         SettingsError: A setting is wrong, or API keys are on without a database.
     """
-    session = str(args.pop("session", "")) or uuid.uuid4().hex[:8]
-    settings = load_settings(**args)
+    settings = load_settings(**{name: value for name, value in args.items() if name != "release"})
+    session = session_name()
     if settings.api_key_enabled and settings.database is None:
         raise SettingsError(
             "API keys need a database: set FACE_API_DATABASE_URL=postgresql://user:password@host/name, "
@@ -44,6 +46,11 @@ def build(args: dict[str, Any]) -> Application:
         maintenance.bind(settings),
         session=session,
     )
+
+
+def session_name() -> str:
+    """Names what belongs together on a host, the same for every release: this Ray's session."""
+    return hashlib.sha256(ray.get_runtime_context().get_session_name().encode()).hexdigest()[:8]
 
 
 def _deployment(decorated: object) -> Deployment:

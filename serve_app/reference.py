@@ -1,11 +1,13 @@
 """Writes the tables of the documentation that are made from the code: `make docs`."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import serve_app.metrics
 from deployments.metrics import METRICS
+from serve_app.settings import Settings
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 
@@ -20,7 +22,30 @@ def metrics_table() -> str:
     return "\n".join(["| metric | kind | labels | meaning |", "|---|---|---|---|", *rows])
 
 
-TABLES: Final[dict[str, Callable[[], str]]] = {"metrics": metrics_table}
+def configuration_table() -> str:
+    """Every setting with its default."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        text = (field.description or "").replace("|", "\\|")
+        rows.append(f"| `FACE_API_{name.upper()}` | `{name}` | {_shown(default)} | {text} |")
+    return "\n".join(["| variable | in `args` | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def _shown(default: object) -> str:
+    if default is None or default == ():
+        return "unset"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, tuple):
+        return f"`{os.pathsep.join(map(str, default))}`"
+    return f"`{default}`"
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "metrics": metrics_table,
+    "configuration": configuration_table,
+}
 """What stands between `<!-- NAME -->` and `<!-- end -->` in docs/NAME.md."""
 
 

@@ -4,13 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
-import uvicorn
 
+from serve_app.doorway import Doorway
 from serve_app.http_protocol import MOST_HEAD_BYTES
-from serve_app.ingress import listen, server_config
-from serve_app.settings import Settings
+from serve_app.http_server import HttpServer
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
@@ -28,15 +28,10 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    config = server_config(echo, Settings(api_key_enabled=False))
-    config.lifespan = "off"
-    server, sock = uvicorn.Server(config), listen("127.0.0.1", 0)
-    serving = asyncio.create_task(server._serve([sock]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    yield sock.getsockname()[1]
-    server.should_exit = True
-    await serving
+    doorway = await Doorway.open(f"test{uuid4().hex[:8]}", "127.0.0.1", 0)
+    server = await HttpServer(echo, drain_s=5).start(doorway)
+    yield doorway.port
+    await server.stop()
 
 
 async def exchange(port: int, *chunks: bytes) -> tuple[int, dict[str, Any]]:

@@ -47,7 +47,7 @@ def free_port() -> int:
         return port
 
 
-def start(folder: Path, config: Path | None = None, **variables: str) -> Service:
+def start(folder: Path, config: Path | None = None, code: Path = PROJECT, **variables: str) -> Service:
     port = free_port()
     log = folder / "serve.log"
     command = [sys.executable, "-m", "serve_app.cli", "serve"]
@@ -57,13 +57,14 @@ def start(folder: Path, config: Path | None = None, **variables: str) -> Service
         **{k: v for k, v in os.environ.items() if not k.startswith(("FACE_API_", "RAY_"))},
         "PORT": str(port),
         "FACE_API_DATA_DIR": str(folder / "var"),
+        "PYTHONPATH": str(code),
         "FACE_API_METRICS_PORT": "0",
         "FACE_API_RATE_LIMIT_DETECT": "off",
         "FACE_API_RATE_LIMIT_MASK": "off",
         **variables,
     }
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(command, cwd=code, env=environment, stdout=output, stderr=output)
     service = Service(process, f"http://127.0.0.1:{environment['PORT']}", log, folder / "var")
     deadline = time.monotonic() + 120
     while b"Ctrl-C stops it" not in log.read_bytes():
@@ -84,6 +85,13 @@ def stop(service: Service, number: signal.Signals = signal.SIGINT) -> float:
 
 def descendants(service: Service) -> list[psutil.Process]:
     return psutil.Process(service.process.pid).children(recursive=True)
+
+
+def title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def lockers(service: Service) -> list[str]:

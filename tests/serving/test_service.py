@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deployments.calls import SHARED_MEMORY
-from tests.serving.conftest import Service, descendants, lockers, start, stop
+from tests.serving.conftest import Service, descendants, lockers, start, stop, title
 from tests.tiny_scrfd import write_tiny_scrfd
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -225,13 +225,6 @@ def test_a_taken_port_is_one_sentence(service: Service, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"port {port}" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def stage_processes(service: Service) -> set[int]:

@@ -1,0 +1,159 @@
+"""The public port of one machine, shared by its ingress replicas and handed from the old ones to the new.
+
+All replicas accept from one queue. With a queue for each (SO_REUSEPORT alone), the connections that wait in
+a replica's queue are reset when it ends, and an update of the service would lose them. A replica that starts
+asks those that run for the socket, over a Unix socket in the folder of `deployments.calls`.
+
+Connections are accepted one at a time: whichever replica is free takes the next. An event loop's own server
+takes all that wait, so the first to wake would have them all.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, Self
+
+from deployments.calls import calls_folder
+
+BACKLOG: Final = 2048
+HANDOVER_TIMEOUT_S: Final = 5.0
+"""How long a replica is asked for the socket: its event loop may be busy."""
+
+logger = logging.getLogger("face_api.ingress")
+
+
+class Doorway:
+    """A replica's hold on the public port."""
+
+    def __init__(self, listener: socket.socket, handing: socket.socket | None, path: Path | None) -> None:
+        self._listener = listener
+        self._handing = handing
+        self._path = path
+        self._accepted: Callable[[socket.socket], None] | None = None
+
+    @classmethod
+    async def open(cls, session: str, host: str, port: int) -> Self:
+        """Take the port over from a replica of this machine, or bind it; nothing is accepted yet.
+
+        Raises:
+            OSError: The port is somebody else's.
+        """
+        return await asyncio.to_thread(cls._open, calls_folder(session), host, port)
+
+    @classmethod
+    def _open(cls, folder: Path, host: str, port: int) -> Self:
+        name = f"Doorway-{host}-{port}."
+        try:
+            folder.mkdir(0o700, exist_ok=True)
+        except OSError as error:
+            logger.warning("the port cannot be handed over (%s): updates may lose requests", error.strerror)
+            return cls(listen(host, port), None, None)
+        with _locked(folder / f".{name}lock"):  # two that start at once must not both bind
+            listener = _ask_for_socket(folder, name) or listen(host, port)
+            path = folder / f"{name}{uuid.uuid4().hex[:12]}"
+            handing = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            handing.bind(str(path))
+            handing.listen(BACKLOG)
+            handing.setblocking(False)
+        return cls(listener, handing, path)
+
+    @property
+    def port(self) -> int:
+        """The port, also when any was asked for."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    def start(self, accepted: Callable[[socket.socket], None]) -> None:
+        """Give each new connection to `accepted`, and the port to each replica that asks."""
+        loop = asyncio.get_running_loop()
+        self._accepted = accepted
+        loop.add_reader(self._listener, self._accept)
+        if self._handing is not None:
+            loop.add_reader(self._handing, self._hand_over)
+
+    def close(self) -> None:
+        """Take what waits, then leave the port to the other replicas. Twice is once."""
+        if self._accepted is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener)
+        if self._handing is not None and self._path is not None:
+            self._hand_over()
+            self._path.unlink(missing_ok=True)
+            loop.remove_reader(self._handing)
+            self._handing.close()
+        for _ in range(BACKLOG):
+            if not self._accept():
+                break
+        self._listener.close()
+        self._accepted = None
+
+    def _accept(self) -> bool:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # another replica was quicker, the client left, or no descriptor is free
+            return False
+        connection.setblocking(False)
+        if self._accepted is not None:
+            self._accepted(connection)
+        return True
+
+    def _hand_over(self) -> None:
+        if self._handing is None:
+            return
+        with contextlib.suppress(OSError):
+            asker, _ = self._handing.accept()
+            with asker:
+                socket.send_fds(asker, [b"\0"], [self._listener.fileno()])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; a replica of this user that cannot be asked for its own does not hinder."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def _ask_for_socket(folder: Path, name: str) -> socket.socket | None:
+    """The listening socket of a replica that runs, None when there is none."""
+    for path in folder.glob(f"{name}*"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+            asking.settimeout(HANDOVER_TIMEOUT_S)
+            try:
+                asking.connect(str(path))
+                _, descriptors, _, _ = socket.recv_fds(asking, 1, 1)
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)  # its replica was killed
+                continue
+            except OSError:
+                continue
+        if descriptors:
+            listener = socket.socket(fileno=descriptors[0])
+            listener.setblocking(False)
+            return listener
+    return None
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
