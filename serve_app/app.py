@@ -16,7 +16,9 @@ from serve_app.openapi import add_security
 from serve_app.ratelimit.client import LedgerPort, RateLimiter
 from serve_app.routers import admin_data, api_keys
 from serve_app.routers.admin_auth import admin_auth_router
+from serve_app.routers.admin_pictures import admin_pictures_router
 from serve_app.routers.admin_test import admin_test_router
+from serve_app.routers.console import console_router
 from serve_app.routers.docs import add_docs
 from serve_app.routers.health import health_router
 from serve_app.routers.images import images_router
@@ -70,11 +72,13 @@ def create_app(settings: Settings, pipeline: FacePipeline, ledger: LedgerPort) -
         admin_auth_router(settings),
         api_keys.router,
         admin_data.router,
+        admin_pictures_router(settings),
         admin_test_router(pipeline, admission),
         health_router(pipeline, settings.model, tier, storage),
     )
     for router in routers:
         app.include_router(router)
+    app.include_router(console_router())
     add_docs(app)
     add_security(app)
     errors.install(app, [route for router in routers for route in router.routes])

@@ -34,6 +34,7 @@ from serve_app.database import DatabaseUnavailableError
 from serve_app.retry_later import RetryLaterError
 from serve_app.schemas.pages import NotFoundError
 from serve_app.services.admin import WrongCredentialsError
+from serve_app.storage.objects import StorageUnavailableError
 
 STATUS_BY_ERROR: Final[dict[type[FaceError], int]] = {
     EmptyUploadError: 400,
@@ -53,6 +54,7 @@ STATUS_BY_ERROR: Final[dict[type[FaceError], int]] = {
     TierOffError: 501,
     DatabaseUnavailableError: 503,
     OverloadedError: 503,
+    StorageUnavailableError: 503,
     ModelError: 503,
     DeadlineExceededError: 504,
     FaceError: 500,

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from serve_app.samples import as_markdown, code_samples
 from serve_app.schemas.detect import DetectResponse
 from serve_app.schemas.errors import ErrorResponse
+from serve_app.schemas.health import HealthResponse
 from serve_app.schemas.mask import MaskResponse
 
 REASONS: Final = {
@@ -163,6 +164,12 @@ def mask_docs() -> dict[str, Any]:
     }
 
 
+def detect_test_docs() -> dict[str, Any]:
+    """Arguments of the detect test route."""
+    ok = {"description": "The faces.", "model": DetectResponse, "headers": REQUEST_ID}
+    return {"responses": {200: ok, **_failures(*UPLOAD_FAILURES)}, "openapi_extra": UPLOAD}
+
+
 def mask_test_docs() -> dict[str, Any]:
     """Arguments of the mask test route."""
     ok = {"description": "The faces and the masked picture.", "model": MaskResponse, "headers": REQUEST_ID}
@@ -172,6 +179,23 @@ def mask_test_docs() -> dict[str, Any]:
 def admin_failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Responses of an admin route: these, and what may happen to each of them."""
     return _failures(*statuses, 429, 500, 501, 503)
+
+
+def picture_docs(kind: str) -> dict[str, Any]:
+    """Arguments of an admin route that answers with a picture of this kind; `*` is any."""
+    headers = {
+        "Cache-Control": {"description": "Private, for some minutes.", "schema": {"type": "string"}},
+        "Content-Security-Policy": {"description": "Nothing in it may run.", "schema": {"type": "string"}},
+    }
+    ok = {
+        "description": "The picture.",
+        "headers": {**REQUEST_ID, **headers},
+        "content": {f"image/{kind}": {"schema": PICTURE}},
+    }
+    return {
+        "response_class": Response,
+        "responses": {200: ok, **admin_failures(400, 401, 404, 413, 415, 422)},
+    }
 
 
 def redirect_docs(description: str, *statuses: int) -> dict[str, Any]:
@@ -214,8 +238,16 @@ def _security(path: str) -> list[dict[str, list[str]]]:
 
 def health_docs() -> dict[str, Any]:
     """Arguments of the health route."""
-    ready = {"description": "Everything that is switched on is ready.", "headers": REQUEST_ID}
-    degraded = {"description": "Something is not ready.", "headers": {**REQUEST_ID, **RETRY_AFTER}}
+    ready = {
+        "description": "Everything that is switched on is ready.",
+        "model": HealthResponse,
+        "headers": REQUEST_ID,
+    }
+    degraded = {
+        "description": "Something is not ready.",
+        "model": HealthResponse,
+        "headers": {**REQUEST_ID, **RETRY_AFTER},
+    }
     return {"responses": {200: ready, 503: degraded}, **_with_samples("health", {})}
 
 

@@ -43,6 +43,16 @@ class KeyUse:
     last_used_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class KeyTotals:
+    """All keys together."""
+
+    keys: int
+    active_keys: int
+    requests: int  # of the keys that still exist
+    last_used_at: datetime | None
+
+
 COLUMNS = [api_keys.c[name] for name in ApiKey.__slots__]
 
 
@@ -79,6 +89,19 @@ class ApiKeyRepository:
     async def count(self) -> int:
         """How many there are."""
         return int(await self._database.fetch_value(sa.select(sa.func.count()).select_from(api_keys)))
+
+    async def totals(self) -> KeyTotals:
+        """All of them together."""
+        query = sa.select(
+            sa.func.count().label("keys"),
+            sa.func.count().filter(api_keys.c.is_active).label("active_keys"),
+            sa.cast(sa.func.coalesce(sa.func.sum(api_keys.c.request_count), 0), sa.BigInteger).label(
+                "requests"
+            ),
+            sa.func.max(api_keys.c.last_used_at).label("last_used_at"),
+        ).select_from(api_keys)
+        row: Any = await self._database.fetch_one(query)
+        return KeyTotals(*(row[name] for name in KeyTotals.__slots__))
 
     async def update(self, key_id: UUID, changes: Mapping[str, Any]) -> ApiKey | None:
         """Set `name` or `is_active`; None for an unknown id."""

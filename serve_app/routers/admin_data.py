@@ -14,12 +14,14 @@ from serve_app.repositories.jobs import JobRepository, StoredJob
 from serve_app.repositories.statistics import StatisticsRepository
 from serve_app.schemas.pages import NotFoundError, PageQuery, PaginatedResponse
 from serve_app.schemas.storage import (
+    HourlyResponse,
     JobDetailResponse,
     JobResponse,
     JobsQuery,
     StatsResponse,
     StoredImageDetailResponse,
     StoredImageResponse,
+    hourly_response,
     job_detail,
     job_response,
     stats_response,
@@ -27,6 +29,7 @@ from serve_app.schemas.storage import (
     stored_image_response,
 )
 
+HOURS: Final = 24
 NO_STORE: Final = {"Cache-Control": "no-store"}  # the link ends before a cache would think so
 
 
@@ -87,6 +90,11 @@ router = APIRouter(prefix="/api/v1/admin", tags=["stored images"])
 @router.get("/stats", summary="Totals", responses=admin_failures(401))
 async def get_stats(_: AdminAuth, storage: Storage) -> StatsResponse:
     return stats_response(await storage.statistics.totals())
+
+
+@router.get("/stats/hourly", summary="Jobs of the last 24 hours", responses=admin_failures(401))
+async def get_hourly(_: AdminAuth, storage: Storage) -> HourlyResponse:
+    return hourly_response(await storage.statistics.jobs_by_hour(HOURS))
 
 
 @router.get("/images", summary="Images, newest first", responses=admin_failures(401, 404, 422))

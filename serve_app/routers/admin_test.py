@@ -1,4 +1,4 @@
-"""POST /api/v1/admin/test/mask: try every option on a picture of one's own. Stores nothing."""
+"""POST /api/v1/admin/test/mask and /detect: try every option on a picture of one's own. Stores nothing."""
 
 from typing import Annotated
 
@@ -8,14 +8,15 @@ from starlette.responses import Response
 from deployments.types import FacePipeline
 from serve_app.access import AdminAuth
 from serve_app.admission import Admission
-from serve_app.openapi import mask_test_docs
+from serve_app.openapi import detect_test_docs, mask_test_docs
 from serve_app.routers.images import note_result
+from serve_app.schemas.detect import DetectQuery, detect_body
 from serve_app.schemas.mask import MaskQuery, mask_body
 from serve_app.services.recording import NOTHING
 
 
 def admin_test_router(pipeline: FacePipeline, admission: Admission) -> APIRouter:
-    """The route behind the console's test page."""
+    """The routes behind the console's test page."""
     router = APIRouter(prefix="/api/v1/admin/test", tags=["admin"])
 
     @router.post("/mask", summary="Faces and masked picture in one answer", **mask_test_docs())
@@ -27,6 +28,15 @@ def admin_test_router(pipeline: FacePipeline, admission: Admission) -> APIRouter
         note_result(request, result.value, NOTHING, result.total_ms)
         request_id = request.scope["state"]["request_id"]
         body = mask_body(request_id, result.value, params, masking, result.total_ms)
+        return Response(body, media_type="application/json")
+
+    @router.post("/detect", summary="Faces, without an API key", **detect_test_docs())
+    async def test_detect(request: Request, _: AdminAuth, query: Annotated[DetectQuery, Query()]) -> Response:
+        params = query.detect_params()
+        result = await admission.run(
+            request, lambda upload, left_s: pipeline.detect(upload.data, params, left_s)
+        )
+        body = detect_body(request.scope["state"]["request_id"], result.value, params, result.total_ms)
         return Response(body, media_type="application/json")
 
     return router

@@ -14,8 +14,10 @@ from serve_app.schemas.admin import (
     ApiKeyCreatedResponse,
     ApiKeyResponse,
     ApiKeyUpdate,
+    UsageResponse,
     api_key_created,
     api_key_response,
+    usage_response,
 )
 from serve_app.schemas.pages import NotFoundError, PageQuery, PaginatedResponse
 from serve_app.services.api_keys import create_key
@@ -45,6 +47,11 @@ async def list_api_keys(
     rows = await keys.page(query.offset, query.per_page)
     items = [api_key_response(row) for row in rows]
     return PaginatedResponse(items=items, total=total, page=query.page, per_page=query.per_page, pages=pages)
+
+
+@router.get("/usage", summary="All keys together", responses=admin_failures(401, 429))
+async def get_usage(_: AdminAuth, keys: Keys) -> UsageResponse:
+    return usage_response(await keys.totals())
 
 
 @router.get("/{key_id}", summary="One key", responses=admin_failures(401, 404, 422, 429))

@@ -38,6 +38,7 @@ def health_router(
             "status": "ok" if is_ok else "degraded",
             "model": model.name if model else configured_model,
             "model_loaded": model is not None,
+            "model_licence": model.licence if model else None,
             "input_size": [INPUT_SIZE, INPUT_SIZE],
             "supports_landmarks": model is not None and model.supports_landmarks,
             "provider": model.provider if model else None,

@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from serve_app.repositories.api_keys import ApiKey
+from serve_app.repositories.api_keys import ApiKey, KeyTotals
 
 MOST_NAME_CHARACTERS = 100
 
@@ -90,6 +90,20 @@ class ApiKeyCreatedResponse(ApiKeyResponse):
     """A new key; the only answer that shows it whole."""
 
     key: str
+
+
+class UsageResponse(BaseModel):
+    """All keys together; requests of deleted keys are not counted."""
+
+    keys: int
+    active_keys: int
+    requests: int
+    last_used_at: datetime | None
+
+
+def usage_response(totals: KeyTotals) -> UsageResponse:
+    """Totals as the API shows them."""
+    return UsageResponse(**{name: getattr(totals, name) for name in KeyTotals.__slots__})
 
 
 def api_key_response(key: ApiKey) -> ApiKeyResponse:

@@ -12,7 +12,7 @@ from pydantic.json_schema import SkipJsonSchema
 from deployments.types import MaskMethod, OutputFormat
 from serve_app.repositories.images import StoredImage
 from serve_app.repositories.jobs import JobType, StoredJob
-from serve_app.repositories.statistics import Totals
+from serve_app.repositories.statistics import HourOfJobs, Totals
 from serve_app.schemas.detect import Detection
 from serve_app.schemas.pages import PageQuery
 
@@ -36,6 +36,20 @@ class StatsResponse(BaseModel):
     storage_used_bytes: int
     jobs_by_type: dict[JobType, int]
     jobs_by_method: dict[MaskMethod, int]
+
+
+class HourResponse(BaseModel):
+    """Jobs of one hour, which begins at `start`."""
+
+    start: datetime
+    detect: int
+    mask: int
+
+
+class HourlyResponse(BaseModel):
+    """Jobs of the last 24 hours, oldest first; the current hour is the last."""
+
+    hours: Sequence[HourResponse]
 
 
 class StoredImageResponse(BaseModel):
@@ -98,6 +112,13 @@ def stats_response(totals: Totals) -> StatsResponse:
         storage_used_bytes=totals.used_bytes,
         jobs_by_type={"detect": totals.jobs("detect"), "mask": totals.jobs("mask")},
         jobs_by_method=dict(totals.mask_jobs),
+    )
+
+
+def hourly_response(hours: Sequence[HourOfJobs]) -> HourlyResponse:
+    """Hours as the API shows them."""
+    return HourlyResponse(
+        hours=[HourResponse(start=hour.start, detect=hour.detect_jobs, mask=hour.mask_jobs) for hour in hours]
     )
 
 

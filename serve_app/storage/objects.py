@@ -99,6 +99,21 @@ class ObjectStore:
                 self._uploader = await self._make_uploader()
             await self._uploader.put(key, data, content_type)
 
+    async def get(self, key: str) -> bytes | None:
+        """An object whole; None when there is none of this key.
+
+        Raises:
+            StorageUnavailableError: S3 cannot be reached.
+        """
+        with self._asking():
+            try:
+                answer = await self._s3.get_object(Bucket=self.options.bucket, Key=key)
+            except self._s3.exceptions.NoSuchKey:
+                return None
+            async with answer["Body"] as body:
+                data: bytes = await body.read()
+        return data
+
     async def delete(self, keys: Sequence[str]) -> Keys:
         """Delete objects; those that may still be there. One that was never there counts as deleted."""
         failed: Keys = []

@@ -1,0 +1,71 @@
+/** What the service says of /mask in its own document: parameters with their ranges, and samples to paste. */
+export interface Parameter {
+  name: string
+  standard: string | number
+  minimum?: number
+  maximum?: number
+  isInteger: boolean
+  choices?: string[]
+}
+
+export interface Sample {
+  label: string
+  source: string
+}
+
+interface Schema {
+  type?: string
+  enum?: string[]
+  default?: string | number
+  minimum?: number
+  maximum?: number
+}
+
+interface Operation {
+  parameters: { name: string; in: string; schema: Schema }[]
+  'x-codeSamples': Sample[]
+}
+
+let document: Promise<Operation> | undefined
+
+async function read(): Promise<Operation> {
+  const response = await fetch('/openapi.json')
+  const body = (await response.json()) as { paths: Record<string, { post: Operation }> }
+  return body.paths['/api/v1/mask']!.post
+}
+
+/** Asked once; a failure is asked again. */
+export async function maskOperation(): Promise<{ parameters: Parameter[]; samples: Sample[] }> {
+  document ??= read().catch((error: unknown) => {
+    document = undefined
+    throw error
+  })
+  const operation = await document
+  const parameters = operation.parameters
+    .filter(({ name, in: where }) => where === 'query' && name !== 'store')
+    .map(({ name, schema }) => ({
+      name,
+      standard: schema.default ?? '',
+      minimum: schema.minimum,
+      maximum: schema.maximum,
+      isInteger: schema.type === 'integer',
+      choices: schema.enum,
+    }))
+  return { parameters, samples: operation['x-codeSamples'] }
+}
+
+type Values = Record<string, string | number>
+
+/** Samples with this address and these parameters in place of their own. */
+export function filled(samples: readonly Sample[], values: Values, mediaType: string): Sample[] {
+  const query = new URLSearchParams(Object.entries(values).map(([name, value]) => [name, String(value)]))
+  const python = Object.entries(values).map(([name, value]) => `${JSON.stringify(name)}: ${JSON.stringify(value)}`)
+  return samples.map(({ label, source }) => ({
+    label,
+    source: source
+      .replace(/(\/api\/v1\/mask)\?[\w=&.-]*/, (_, path: string) => (query.size ? `${path}?${query}` : path))
+      .replace(/params=\{[^}]*\}/, () => `params={${python.join(', ')}}`)
+      .replaceAll('http://127.0.0.1:8000', location.origin)
+      .replaceAll('image/jpeg', mediaType),
+  }))
+}
