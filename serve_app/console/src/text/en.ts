@@ -254,9 +254,9 @@ export const en = {
   test: {
     title: 'Test',
     subtitle: 'Try every option on a picture of your own. Nothing is stored.',
-    drop: 'Drop a picture here',
-    dropOr: 'paste one, or',
-    choose: 'choose a file',
+    drop: 'Drop a picture here, or paste one',
+    dropOr: 'A photo with faces shows most.',
+    choose: 'Choose a file',
     another: 'Another picture',
     formats: 'JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF, up to 20 MB',
     sample: 'Your picture goes to this service only, and is forgotten after the answer.',
@@ -264,7 +264,7 @@ export const en = {
     reset: 'Defaults',
     range: (low: string, high: string, standard: string) => `${low} to ${high}, default ${standard}`,
     from: (low: string, standard: string) => `${low} or more, default ${standard}`,
-    choices: (standard: string) => `default ${standard}`,
+    choices: (standard: string) => `Default ${standard}`,
     names: {
       confidence: 'Confidence',
       nms_threshold: 'NMS threshold',

@@ -30,7 +30,7 @@ export function ms(value: number): string {
 }
 
 export function time(date: Date): string {
-  return date.toLocaleTimeString(t().locale, { hour: '2-digit', minute: '2-digit' })
+  return date.toLocaleTimeString(t().locale, { hour: 'numeric', minute: '2-digit' })
 }
 
 export function dateTime(iso: string): string {

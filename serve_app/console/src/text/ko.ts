@@ -254,8 +254,8 @@ export const ko: Text = {
   test: {
     title: '테스트',
     subtitle: '내 사진으로 모든 설정을 시험해 보세요. 아무것도 저장하지 않습니다.',
-    drop: '여기에 사진을 놓으세요',
-    dropOr: '붙여 넣거나',
+    drop: '여기에 사진을 놓거나 붙여 넣으세요',
+    dropOr: '얼굴이 있는 사진이 좋습니다.',
     choose: '파일 선택',
     another: '다른 사진',
     formats: 'JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC, AVIF, 20 MB까지',
