@@ -2,13 +2,22 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CONSOLE := serve_app/console
+CONSOLE_SOURCES := $(shell find $(CONSOLE) \( -name node_modules -o -name dist -o -name __pycache__ \) -prune \
+	-o -type f ! -name openapi.json ! -name schema.d.ts -print)
 
-.PHONY: serve test check format docs clean
+.PHONY: serve console test check format docs clean
 
 serve: $(VENV)/.serve
+	@$(MAKE) --no-print-directory console || echo "The service works without its console; make console tries again."
 	$(BIN)/face-api serve
 
-test: $(VENV)/.dev
+console: $(CONSOLE)/dist/index.html
+
+$(CONSOLE)/dist/index.html: $(CONSOLE_SOURCES) | $(BIN)/python
+	$(BIN)/python $(CONSOLE)/build.py build
+
+test: $(VENV)/.dev console
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.dev
@@ -16,6 +25,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python $(CONSOLE)/build.py check
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -26,7 +36,7 @@ docs: $(VENV)/.dev
 	$(BIN)/python -m serve_app.reference
 
 clean:
-	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(CONSOLE)/dist $(CONSOLE)/node_modules var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

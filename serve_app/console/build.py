@@ -1,4 +1,4 @@
-"""Build or check the console: `build.py build`, `build.py check`; `--optional` makes a failure a sentence.
+"""Build or check the console: `build.py build`, `build.py check`. `make` calls it.
 
 Node comes from PATH, or else from the wheel that requirements-node.lock names, in the virtual environment.
 """
@@ -29,7 +29,6 @@ def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("step", choices=("build", "check"))
-    parser.add_argument("--optional", action="store_true", help="say what failed and go on")
     options = parser.parse_args()
     try:
         path = node_path()
@@ -38,10 +37,7 @@ def main() -> None:
             write_types(path)
         npm(path, "run", "--silent", options.step)
     except (BuildError, subprocess.CalledProcessError, OSError) as error:
-        text = f"the console could not be built: {error}"
-        if not options.optional:
-            sys.exit(text)
-        sys.stderr.write(f"{text}\nThe service works without it; `make console` tries again.\n")
+        sys.exit(f"the console could not be built: {error}")
 
 
 def node_path() -> str:
