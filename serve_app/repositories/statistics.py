@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, get_args
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import INTERVAL
 
 from deployments.types import MaskMethod
 from serve_app.database import Database
@@ -71,9 +70,8 @@ class StatisticsRepository:
 
         Read from the index on type and time alone: only rows of these hours are touched.
         """
-        hour = sa.cast(sa.literal_column("'1 hour'"), INTERVAL)
         current = sa.func.date_trunc("hour", sa.func.now(), "UTC")
-        first = current - hour * (hours - 1)
+        first = current - _hours(hours - 1)
         table = processing_jobs
         bucket = sa.func.date_trunc("hour", table.c.created_at, "UTC").label("start")
         counts = [
@@ -83,7 +81,9 @@ class StatisticsRepository:
             for job_type in get_args(JobType)
         ]
         counted = sa.union_all(*counts).subquery("counted")
-        starts = sa.func.generate_series(first, current, hour).table_valued("start").render_derived("hours")
+        starts = (
+            sa.func.generate_series(first, current, _hours(1)).table_valued("start").render_derived("hours")
+        )
         sums = [
             sa.func.coalesce(sa.func.sum(counted.c.jobs).filter(counted.c.job_type == job_type), 0).label(
                 job_type
@@ -98,3 +98,7 @@ class StatisticsRepository:
         )
         rows = await self._database.fetch_all(query)
         return [HourOfJobs(row["start"], int(row["detect"]), int(row["mask"])) for row in rows]
+
+
+def _hours(count: int) -> sa.ColumnElement[timedelta]:
+    return sa.func.make_interval(0, 0, 0, 0, count)

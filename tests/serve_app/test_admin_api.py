@@ -478,3 +478,28 @@ async def test_without_a_password_there_is_no_administrator(
         answer = await http.get(KEYS, auth=AUTH)
         assert answer.status_code == 501
         assert "FACE_API_ADMIN_PASSWORD" in answer.json()["detail"]
+
+
+async def test_usage_is_the_sum_over_all_keys(http: httpx.AsyncClient) -> None:
+    path = f"{KEYS}/usage"
+    assert (await http.get(path, auth=AUTH)).json() == {
+        "keys": 0,
+        "active_keys": 0,
+        "requests": 0,
+        "last_used_at": None,
+    }
+    made = [(await http.post(KEYS, json={"name": name}, auth=AUTH)).json() for name in "ab"]
+    await http.patch(f"{KEYS}/{made[1]['id']}", json={"is_active": False}, auth=AUTH)
+    usage = (await http.get(path, auth=AUTH)).json()
+    assert (usage["keys"], usage["active_keys"]) == (2, 1)
+    assert (await http.get(path)).status_code == 401
+
+
+async def test_detecting_can_be_tried_without_a_key(http: httpx.AsyncClient) -> None:
+    path = "/api/v1/admin/test/detect"
+    answer = await http.post(path, content=PICTURE, headers=PNG, params={"confidence": 0.01}, auth=AUTH)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["summary"]["face_count"] == len(body["detections"]) > 0
+    assert body["image_id"] is None
+    assert (await http.post(path, content=PICTURE, headers=PNG)).status_code == 401

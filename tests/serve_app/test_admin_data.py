@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -393,3 +394,31 @@ def test_the_document_tells_of_redirects_and_every_failure() -> None:
     parameters = {p["name"]: p["schema"] for p in paths[f"{ADMIN}/jobs"]["get"]["parameters"]}
     assert parameters["method"]["enum"] == ["gaussian", "pixelate", "solid", "elliptical"]
     assert parameters["job_type"]["enum"] == ["detect", "mask"]
+
+
+async def test_the_last_24_hours_are_counted_hour_by_hour(
+    http: httpx.AsyncClient, storage: Parts, database_url: str
+) -> None:
+    image = new_image()
+    await storage.images.insert(image)
+    for method in (None, "gaussian", "solid", None, "pixelate"):
+        await storage.jobs.insert(new_job(image.id, method))
+    connection = await asyncpg.connect(database_url)
+    now = await connection.fetchval("SELECT now()")
+    ages = [timedelta(hours=23), timedelta(hours=1), timedelta(hours=1), timedelta(hours=25), timedelta(0)]
+    rows = await connection.fetch("SELECT id FROM processing_jobs ORDER BY created_at, id")
+    for row, hours in zip(rows, ages, strict=True):
+        await connection.execute(
+            "UPDATE processing_jobs SET created_at = $2 WHERE id = $1", row["id"], now - hours
+        )
+    await connection.close()
+    hours = (await http.get("/stats/hourly")).json()["hours"]
+    starts = [datetime.fromisoformat(hour["start"]) for hour in hours]
+    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    assert starts == [this_hour - timedelta(hours=23 - index) for index in range(24)]
+    counts = {index: (hour["detect"], hour["mask"]) for index, hour in enumerate(hours)}
+    assert {index: both for index, both in counts.items() if both != (0, 0)} == {
+        0: (1, 0),
+        22: (0, 2),
+        23: (0, 1),
+    }

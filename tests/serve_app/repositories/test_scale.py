@@ -239,3 +239,15 @@ async def test_a_task_of_a_dead_owner_is_found_among_very_many_that_wait(databas
     print(f"{database.plans[-1]['Execution Time']:.2f} ms", end=" ")  # noqa: T201 - shown by pytest -s
     await cleanup.add(["of a dead owner"], 7, 3600.0)
     assert [task.s3_key for task in await cleanup.claim(100, 1)] == ["of a dead owner"]
+
+
+async def test_jobs_by_hour_read_only_the_rows_of_those_hours(database: Explained, large: str) -> None:
+    connection = await asyncpg.connect(large)
+    some = "SELECT id FROM processing_jobs LIMIT 50"
+    await connection.execute(f"UPDATE processing_jobs SET created_at = now() WHERE id IN ({some})")
+    await connection.close()
+    hours = await StatisticsRepository(database).jobs_by_hour(24)
+    assert len(hours) == 24
+    assert sum(hour.detect_jobs + hour.mask_jobs for hour in hours) == 50
+    database.check(50)
+    assert database.rows_read("Index Only Scan", "Bitmap Index Scan") <= 100

@@ -314,3 +314,10 @@ async def test_each_change_is_logged_once_and_without_secrets(
 def test_importing_it_does_not_import_the_client() -> None:
     code = "import sys, serve_app.storage.objects; sys.exit('botocore' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), check=False).returncode == 0
+
+
+async def test_an_object_is_read_whole_and_one_that_is_not_there_is_none(store: ObjectStore) -> None:
+    data = os.urandom(300_000)
+    await store.put("originals/read/a.jpg", data, "image/jpeg")
+    assert await store.get("originals/read/a.jpg") == data
+    assert await store.get("originals/read/b.jpg") is None
