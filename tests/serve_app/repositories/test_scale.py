@@ -59,6 +59,11 @@ SELECT 'processed/gone/' || i, now() + i * interval '1 h' FROM generate_series(1
 """
 
 
+MAKE_RECENT = """
+UPDATE processing_jobs SET created_at = now() WHERE id IN (SELECT id FROM processing_jobs LIMIT 50)
+"""
+
+
 class Explained(Database):
     """Keeps the plan of every query."""
 
@@ -243,8 +248,7 @@ async def test_a_task_of_a_dead_owner_is_found_among_very_many_that_wait(databas
 
 async def test_jobs_by_hour_read_only_the_rows_of_those_hours(database: Explained, large: str) -> None:
     connection = await asyncpg.connect(large)
-    some = "SELECT id FROM processing_jobs LIMIT 50"
-    await connection.execute(f"UPDATE processing_jobs SET created_at = now() WHERE id IN ({some})")
+    await connection.execute(MAKE_RECENT)
     await connection.close()
     hours = await StatisticsRepository(database).jobs_by_hour(24)
     assert len(hours) == 24
