@@ -71,13 +71,15 @@ def test_logging_out_ends_the_session(console: Console, service: Service) -> Non
 
 
 def test_a_lockout_says_until_when(start_here: Started, database: str) -> None:
-    pages = start_here(database_url=database, admin_password="right", rate_limit_login="off")
+    pages = start_here(
+        database_url=database, admin_password="right", rate_limit_login="off", trusted_proxies="127.0.0.1"
+    )
+    address = {"X-Forwarded-For": "192.0.2.10"}
     for _ in range(10):
-        answer = httpx.post(
-            f"{pages.url}/api/v1/admin/auth/login", json={"username": "admin", "password": "wrong"}
-        )
+        credentials = {"username": "admin", "password": "wrong"}
+        answer = httpx.post(f"{pages.url}/api/v1/admin/auth/login", json=credentials, headers=address)
         assert answer.status_code == 401
-    page = pages.open(expected={401, 429})
+    page = pages.open(expected={401, 429}, extra_http_headers=address)
     fill_in(page, "admin", "right")
     message = page.locator("#login-error")
     expect(message).to_contain_text(re.compile(r"locked out until \d{1,2}:\d\d"))

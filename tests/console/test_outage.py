@@ -36,6 +36,11 @@ def test_a_stopped_service_is_said_on_every_page_and_all_goes_on_when_it_is_back
     expect(login.locator("#login-error")).to_have_text("The service does not answer")
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Jobs").click()
 
+    asked: list[str] = []
+    login.on("request", lambda request: asked.append(request.url))
+    login.wait_for_timeout(3000)
+    assert len(asked) <= 4, asked  # it asks every two seconds, not all the time
+
     port = str(urlsplit(service.url).port)
     weights = str(service.log.parent / "tiny.onnx")
     again = start(service.log.parent, FACE_API_MODEL=weights, FACE_API_PROVIDER="cpu", PORT=port)

@@ -48,6 +48,18 @@ def test_a_picture_may_be_pasted_or_dropped(console: Console, session: str, kind
     expect(page.locator("[data-face]")).to_have_count(2)
 
 
+def test_a_picture_is_sent_once_for_its_faces_and_once_for_its_mask(
+    console: Console, session: str, photo: Path
+) -> None:
+    page = console.open("/test", session=session)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    choose(page, photo)
+    page.wait_for_timeout(1000)
+    sent = [url.partition("/test/")[2].partition("?")[0] for url in asked if "/test/" in url]
+    assert sorted(sent) == ["detect", "mask"]
+
+
 def test_the_threshold_shows_at_once_which_faces_it_keeps(
     console: Console, session: str, photo: Path
 ) -> None:

@@ -1,6 +1,8 @@
 /** Who is logged in. The cookie itself is out of a script's reach, so the service is asked. */
 import { api, ApiError } from '../api/client'
 
+const RETRY_MS = 2000
+
 type State =
   | { is: 'unknown' }
   | { is: 'in'; username: string }
@@ -18,7 +20,10 @@ class Session {
     } catch (error) {
       if (error instanceof ApiError && error.status === 401) this.state = { is: 'out', hasEnded: false }
       else if (error instanceof ApiError && error.status === 501) this.state = { is: 'off', detail: error.detail }
-      else this.state = { is: 'unreachable' }
+      else {
+        this.state = { is: 'unreachable' } // the service, or the database that knows its sessions
+        setTimeout(() => void this.ask(), RETRY_MS)
+      }
     }
   }
 
