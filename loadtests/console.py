@@ -109,8 +109,8 @@ def measure(url: str, username: str, password: str, count: int) -> None:
         ("images, first page", "/images", ".card .name"),
         ("images, middle page", f"/images?page={last // 2}", ".card .name"),
         ("images, last page", f"/images?page={last}", ".card .name"),
-        ("jobs, first page", "/jobs", "tbody tr"),
-        ("jobs of a method", "/jobs?method=solid", "tbody tr"),
+        ("jobs, first page", "/jobs", "tbody tr .frame"),
+        ("jobs of a method", "/jobs?method=solid", "tbody tr .frame"),
     ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])

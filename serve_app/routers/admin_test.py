@@ -36,6 +36,7 @@ def admin_test_router(pipeline: FacePipeline, admission: Admission) -> APIRouter
         result = await admission.run(
             request, lambda upload, left_s: pipeline.detect(upload.data, params, left_s)
         )
+        note_result(request, result.value, NOTHING, result.total_ms)
         body = detect_body(request.scope["state"]["request_id"], result.value, params, result.total_ms)
         return Response(body, media_type="application/json")
 
