@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
+import httpx
 from playwright.sync_api import Page, sync_playwright
 
 from serve_app.maintenance_cli import stored_settings
@@ -102,9 +103,12 @@ def from_an_empty_tab(page: Page, url: str, selector: str) -> float:
     return statistics.median(rounds)
 
 
-def measure(url: str, username: str, password: str, count: int) -> None:
+def measure(url: str, username: str, password: str) -> None:
     """Print a table."""
-    last = -(-count // PER_PAGE)
+    path, query = "/api/v1/admin/images", {"per_page": PER_PAGE}
+    images = httpx.get(url + path, params=query, auth=(username, password), timeout=60).json()
+    last = images["pages"]
+    print(f"{images['total']} images")
     targets = [
         ("images, first page", "/images", ".card .name"),
         ("images, middle page", f"/images?page={last // 2}", ".card .name"),
@@ -141,8 +145,7 @@ def main() -> None:
         credentials = json.loads(settings.credentials_file.read_text())
         if options.count:
             asyncio.run(seed(settings, options.image.read_bytes(), options.count))
-    count = options.count or PER_PAGE
-    measure(credentials["url"], credentials["admin_user"], credentials["admin_password"], count)
+    measure(credentials["url"], credentials["admin_user"], credentials["admin_password"])
 
 
 if __name__ == "__main__":
