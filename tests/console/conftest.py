@@ -20,7 +20,7 @@ from deployments.pipeline import LocalPipeline
 from models.resolve import ModelSource
 from models.scrfd import Scrfd, ScrfdOptions
 from serve_app.app import create_app
-from serve_app.ingress import listen
+from serve_app.doorway import listen
 from serve_app.routers.console import DIST
 from serve_app.settings import Settings
 from tests.console.pictures import red_picture
