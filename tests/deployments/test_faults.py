@@ -261,7 +261,7 @@ async def test_every_answer_is_an_error_or_correctly_masked(stages: Stages, faul
         stages.kill_connections(stage)
     await work
     assert answered + failed == REQUESTS
-    assert answered > REQUESTS / 4
+    assert answered > REQUESTS / 10
     assert failed > REQUESTS / 10
     everything = {("Decoder", name) for name in DECODER} | {("Detector", name) for name in DETECTOR}
     assert faults.happened >= everything | {("Masker", name) for name in MASKER}

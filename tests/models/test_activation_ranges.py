@@ -103,7 +103,7 @@ def test_another_json_file_gives_a_sentence(content: str, prepared: Path, tmp_pa
 
 def test_shipped_files_are_whole() -> None:
     files = sorted(SHIPPED_DIR.glob("*.json"))
-    assert [path.stem for path in files] == ["scrfd_2.5g", "scrfd_500m"]
+    assert [path.stem for path in files] == ["faceapi_small", "scrfd_2.5g", "scrfd_500m"]
     for path in files:
         assert Ranges.load(path).model == path.stem
         assert set(json.loads(path.read_text())) == {"model", "pictures", "ranges"}
