@@ -31,8 +31,8 @@ from loadtests.compare import servers
 from loadtests.compare.processes import PeakMemory, ProcessTree
 from loadtests.compare.report import OURS, BareRound, Round, table, warnings
 from loadtests.compare.servers import PROJECT, THEIRS, Launch, Server
-from loadtests.compare.upload import Upload, multipart, read_picture
-from loadtests.compare.wrk import Wrk, wrk_for
+from loadtests.upload import Upload, multipart, read_picture
+from loadtests.wrk import Wrk, wrk_for
 
 TURNS = 6
 """Answers for each client in a round, at least: wrk does not count what is under way when it ends."""

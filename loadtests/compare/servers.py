@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from loadtests.compare.processes import ProcessTree
-from loadtests.compare.upload import Upload
+from loadtests.upload import Upload
 from models.errors import ModelError
 from models.resolve import resolve_model
 from serve_app.settings import load_settings
