@@ -6,7 +6,11 @@ CONSOLE := serve_app/console
 CONSOLE_SOURCES := $(shell find $(CONSOLE) \( -name node_modules -o -name dist -o -name __pycache__ \) -prune \
 	-o -type f ! -name openapi.json ! -name schema.d.ts -print)
 
+<<<<<<< HEAD
 .PHONY: serve console test check format docs clean
+=======
+.PHONY: serve test check format docs load clean
+>>>>>>> a87a81d (make load: every scenario in a closed and an open loop, a report with plots, budgets with an exit code; Locust for its web page)
 
 serve: $(VENV)/.serve
 	@$(MAKE) --no-print-directory console || echo "The service works without its console; make console tries again."
@@ -34,6 +38,10 @@ format: $(VENV)/.dev
 # The tables of docs/ that are made from the code; a test says when one is old.
 docs: $(VENV)/.dev
 	$(BIN)/python -m serve_app.reference
+
+# Every scenario against a service of its own, in some six minutes; the report's address is the last but one line.
+load: $(VENV)/.dev
+	$(BIN)/python -m loadtests $(LOAD)
 
 clean:
 	rm -rf $(VENV) $(CONSOLE)/dist $(CONSOLE)/node_modules var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

