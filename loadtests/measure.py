@@ -1,6 +1,7 @@
 """Drives a running service through scenarios: wrk in closed loops, aiohttp at constant rates."""
 
 import asyncio
+import resource
 import shutil
 import sys
 import time
@@ -144,11 +145,13 @@ class Measurement:
             driven, _ = await asyncio.gather(drive(), admin)
             return driven
 
+        began_s = own_cpu_s()
         driven = run(both())
+        took_s = own_cpu_s() - began_s
         used = since(before, usage_of(target.pid)) if target.pid else {}
         if isinstance(driven, Driven):
-            return Run.of_wrk(scenario.name, effort.clients, driven, used)
-        return Run.of_outcome(scenario.name, "closed", effort.clients, driven, used)
+            return Run.of_wrk(scenario.name, effort.clients, driven, used, took_s)
+        return Run.of_outcome(scenario.name, "closed", effort.clients, driven, used, took_s)
 
     def _open(self, scenario: Scenario, requests: Sequence[Request], rate: float, seconds: float) -> Run:
         target = self._target
@@ -163,9 +166,19 @@ class Measurement:
             outcome, beside = await asyncio.gather(main, admin)
             return outcome, beside
 
+        began_s = own_cpu_s()
         outcome, admin = run(both())
+        took_s = own_cpu_s() - began_s
         used = since(before, usage_of(target.pid)) if target.pid else {}
-        return Run.of_outcome(scenario.name, "open", rate, outcome, used, admin)
+        return Run.of_outcome(scenario.name, "open", rate, outcome, used, took_s, admin)
+
+
+def own_cpu_s() -> float:
+    """Processor time of this process and of those it has waited for: the load generators."""
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 def _settle(url: str) -> None:

@@ -40,6 +40,10 @@ class Run:
     )  # stage -> percentile -> milliseconds
     batch_sizes: dict[str, int] = field(default_factory=dict)  # size -> answers
     usage: dict[str, Usage] = field(default_factory=dict)  # by deployment
+    generator_cpu_s: float = 0.0  # processor time of the load generator, which is in no deployment's usage
+    quantiles_ms: list[float] = field(
+        default_factory=list
+    )  # the 0th to the 100th percentile of an open loop's latency
     admin: dict[str, float] = field(default_factory=dict)  # of the admin traffic beside it
 
     @property
@@ -59,12 +63,19 @@ class Run:
         return sum(used.memory_bytes for used in self.usage.values()) / 2**20
 
     @classmethod
-    def of_wrk(cls, scenario: str, clients: int, driven: Driven, usage: dict[str, Usage]) -> "Run":
+    def of_wrk(
+        cls,
+        scenario: str,
+        clients: int,
+        driven: Driven,
+        usage: dict[str, Usage],
+        generator_cpu_s: float = 0.0,
+    ) -> "Run":
         """A closed loop."""
         latency = {p: ms for p, ms in driven.percentiles_ms.items() if is_known(float(p), driven.answers)}
         return cls(
             scenario, "closed", "wrk", clients, driven.seconds, driven.answers, driven.sheds, driven.errors,
-            latency, usage=usage,
+            latency, usage=usage, generator_cpu_s=generator_cpu_s,
         )  # fmt: skip
 
     @classmethod
@@ -75,6 +86,7 @@ class Run:
         load: float,
         outcome: Outcome,
         usage: dict[str, Usage],
+        generator_cpu_s: float = 0.0,
         admin: Outcome | None = None,
     ) -> "Run":
         """What our own generator saw."""
@@ -96,6 +108,8 @@ class Run:
             {name: percentiles(stages[name]) for name in QUEUES if name in stages},
             {str(size): batches[size] for size in sorted(batches)},
             usage,
+            generator_cpu_s,
+            [round(percentile(outcome.latencies_ms, p), 2) for p in range(101)] if outcome.answers else [],
             {} if admin is None else _beside(admin),
         )
 
