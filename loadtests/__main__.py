@@ -94,9 +94,12 @@ def measure(options: argparse.Namespace, wanted: Sequence[Scenario]) -> Record:
     with service(options) as target:
         known = facts(target, options, began_s)
         measurement = Measurement(target, effort)
-        for scenario in wanted:
-            pictures = own or scenario.generated(options.seed)
-            measurement.scenario(scenario, pictures, with_curve=scenario.group == "plain")
+        try:
+            for scenario in wanted:
+                pictures = own or scenario.generated(options.seed)
+                measurement.scenario(scenario, pictures, with_curve=scenario.group == "plain")
+        except KeyboardInterrupt:
+            known["stopped"] = "before its end: what was measured until then"
     known["pictures"] = (
         f"{len(own)} of {options.images.name}/"
         if own
@@ -142,9 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
         record = Record.read(options.render)
     else:
         wanted = chosen(options.scenarios)
-        signal.signal(
-            signal.SIGTERM, lambda *_: sys.exit("stopped")
-        )  # as Ctrl-C: the service is stopped first
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the rest is left out
         try:
             record = measure(options, of_own_pictures(wanted) if options.images else wanted)
         except FaceError as error:

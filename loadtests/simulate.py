@@ -455,7 +455,7 @@ above; those of 8 are assumed to have cores as fast: nothing was measured on one
 
 No GPU was at hand, so no figure for one is here. With the milliseconds your GPU takes for batches, measured:
 
-    python -m loadtests.simulate --record RECORD --nodes 4 --cores 16 --decoders 4 --gpus 1 --gpu-ms SIZE=MS ...
+    python -m loadtests.simulate --record RECORD --nodes 4 --cores 16 --decoders 4 --gpus 1 --gpu-ms 1=MS 8=MS
 """
 
 
@@ -510,7 +510,7 @@ def main() -> int:
     rate = given.rate or capacity(node, demand, given.nodes, given.objective_ms)[0]
     run = simulate(node, demand, nodes=given.nodes, rate=rate)
     print(
-        f"{rate:,.1f} due a second: {run.rate:,.1f} answers/s, p50 {run.p(50):.1f} ms, p99 {run.p(99):.1f} ms "
+        f"{rate:,.1f} due a second: {run.rate:,.1f} answers/s, p50 {run.p(50):.1f}, p99 {run.p(99):.1f} ms "
         f"(simulated in {time.perf_counter() - began:.1f} s)"
     )
     return 0
