@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from loadtests.record import QUEUES, Record, Run
 
@@ -119,7 +121,7 @@ def curve(record: Record, older: Record | None) -> Figure | None:
             )
         panel.set(title=f"/{name}", xlabel="good answers a second", ylabel="latency, ms", yscale="log")
         panel.set_xlim(left=0)
-        _plain_log(panel)
+        _plain_log(panel.yaxis)
     panels[0].legend(loc="upper left", ncols=2)
     return figure
 
@@ -142,9 +144,7 @@ def latencies(record: Record, _: Record | None) -> Figure | None:
         panel.scatter([], [], s=26, color=colour, label=_percent(percent))
     _rows(panel, [f"{run.scenario}   {run.load:.0f}/s" for run in runs])
     panel.set(xlabel="latency in ms, from when each request was due", xscale="log")
-    panel.xaxis.set_major_formatter("{x:g}")
-    panel.xaxis.set_minor_formatter("{x:g}")
-    panel.tick_params(axis="x", which="minor", labelsize=7)
+    _plain_log(panel.xaxis)
     _legend_above(panel, 4)
     return figure
 
@@ -358,10 +358,11 @@ def _legend_above(panel: Axes, columns: int) -> None:
     )
 
 
-def _plain_log(panel: Axes) -> None:
-    panel.yaxis.set_major_formatter("{x:g}")
-    panel.yaxis.set_minor_formatter("{x:g}")
-    panel.tick_params(axis="y", which="minor", labelsize=7)
+def _plain_log(axis: Axis) -> None:
+    """A logarithmic axis with ticks at 1, 2 and 5, written out."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _percent(percent: str) -> str:

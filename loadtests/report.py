@@ -75,7 +75,7 @@ def _tiles(record: Record, older: Record | None) -> str:
         if closed is not None:
             before = older.closed(name) if older else None
             change = _change(closed.rate, before.rate if before else None, is_more_better=True)
-            tiles.append(_tile(f"/{name}", f"{closed.rate:.0f}", "a second", change))
+            tiles.append(_tile(f"/{name}", f"{closed.rate:.0f}", "/s", change))
         if opened is not None and "99" in opened.latency_ms:
             before = older.opened(name) if older else None
             old = before.latency_ms.get("99") if before else None
@@ -106,7 +106,7 @@ def _change(now: float, before: float | None, *, is_more_better: bool) -> str:
         return ""
     share = now / before - 1
     word = _word(share, 0.03, is_more_better=is_more_better)
-    return f'<div class="change {word}">{share:+.0%} to the other record</div>'
+    return f'<div class="change {word}">{_percent(share)} to the other record</div>'
 
 
 def _word(share: float, least: float, *, is_more_better: bool) -> str:
@@ -199,7 +199,7 @@ def _comparison(record: Record, older: Record) -> str:
             cells += [f"<td>{b:.1f}</td>" if b is not None else "<td>–</td>"]
             share = a / b - 1 if a and b else None
             word = "" if share is None else _word(share, 0.05, is_more_better=is_more_better)
-            cells.append(f'<td class="{word}">{share:+.0%}</td>' if share is not None else "<td>–</td>")
+            cells.append(f'<td class="{word}">{_percent(share)}</td>' if share is not None else "<td>–</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
     groups = "".join(f'<th colspan="3">{name}</th>' for name, *_ in figures)
     head = "<th>this</th><th>other</th><th>change</th>" * len(figures)
@@ -217,3 +217,8 @@ def _ms(run: Run, percent: str) -> str:
 
 def _used(run: Run) -> tuple[str, str]:
     return (f"{run.cpu_ms:.1f}", f"{run.memory_mib:.0f}") if run.usage else ("–", "–")
+
+
+def _percent(share: float) -> str:
+    """Signed, without a minus before nothing."""
+    return f"{round(share * 100) or 0:+d}%"

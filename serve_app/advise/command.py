@@ -130,7 +130,7 @@ class Search:
 
     def _header(self, plan: Plan, found: Found, parts: list[str]) -> str:
         lines = [
-            f"Found by `face-api advise`, {time.strftime('%Y-%m-%d')}; {os.cpu_count()} cores, {self._model}:",
+            f"Found by `face-api advise`, {time.strftime('%Y-%m-%d')}; {os.cpu_count()} cores, {self._model}",
             f"{found.rate:.1f} requests a second to /{self._route}, {self._image.name}, {self._objective}.",
             f"{plan}. Time in the service: {', '.join(parts)}.",
             "Run it: face-api serve --config THIS FILE",
