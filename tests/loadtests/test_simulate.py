@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from loadtests.record import Record, Run
@@ -82,7 +84,7 @@ def test_demands_come_from_the_run_and_the_machines_share_is_told_apart() -> Non
     assert (demand.ingress, demand.decode, demand.detect) == pytest.approx((0.001, 0.004, 0.005))
     assert demand.generator == pytest.approx(0.0005)
     assert demand.background == pytest.approx(0.1)
-    assert demand.spread == pytest.approx((0.8, 1.0, 3.0))
+    assert demand.spread == pytest.approx((0.5, 0.625, 1.875))  # of their mean, 16
 
 
 def test_times_of_a_gpu_are_given_never_guessed() -> None:
