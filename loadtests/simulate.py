@@ -354,7 +354,7 @@ def capacity(
 def demand_of(record: Record, scenario: str) -> Demand:
     """What the record's plain scenario takes; SystemExit when it says too little.
 
-    Of the run at four fifths of what clients reached: requests that are alone take more, since they get every core.
+    Of the run at four fifths of what clients reached: requests that are alone take more, as they get every core.
     """
     closed, points = (
         record.closed(scenario),
@@ -389,6 +389,8 @@ def check(record: Record, node: Node) -> tuple[list[str], bool]:
             predicted = simulate(node, wrk, clients=int(closed.load))
             load = f"/{scenario}, {closed.load:.0f} clients"
             pairs.append((load, "answers/s", closed.rate, predicted.rate))
+            per_core = closed.rate / cores_got(closed), predicted.rate / node.cores
+            pairs.append((load, "answers/s for each core it had", *per_core))
             pairs.append((load, "p50 ms", closed.latency_ms["50"], predicted.p(50)))
             notes.append(f"{load}: {cores_got(closed):.2f} of {node.cores} cores were the service's.")
         for point in record.curves:

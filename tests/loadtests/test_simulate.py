@@ -80,7 +80,7 @@ def test_demands_come_from_the_run_and_the_machines_share_is_told_apart() -> Non
         generator_cpu_s=0.05,
         quantiles_ms=[8, 10, 30],
     )
-    demand = demand_of(Record({}, [run], [run]), "detect")
+    demand = demand_of(Record({}, [replace(run, loop="closed")], [run]), "detect")
     assert (demand.ingress, demand.decode, demand.detect) == pytest.approx((0.001, 0.004, 0.005))
     assert demand.generator == pytest.approx(0.0005)
     assert demand.background == pytest.approx(0.1)
