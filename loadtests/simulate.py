@@ -354,7 +354,7 @@ def capacity(
 def demand_of(record: Record, scenario: str) -> Demand:
     """What the record's plain scenario takes; SystemExit when it says too little.
 
-    Of the run at four fifths of what clients reached: requests that are alone take more, as they get every core.
+    Of the run at four fifths of what clients reached: alone, a request takes more, as it gets every core.
     """
     closed, points = (
         record.closed(scenario),
