@@ -1,7 +1,6 @@
 """Drives a running service through scenarios: wrk in closed loops, aiohttp at constant rates."""
 
 import asyncio
-import resource
 import shutil
 import sys
 import time
@@ -14,7 +13,7 @@ from loadtests.pictures import Picture
 from loadtests.record import Run
 from loadtests.scenarios import ADMIN_PATHS, Scenario
 from loadtests.upload import Upload
-from loadtests.usage import since, usage_of
+from loadtests.usage import Meter
 from loadtests.wrk import Driven, Wrk, wrk_for
 from serve_app.advise.load import Request, at_rate, run, with_clients
 from serve_app.advise.outcome import Outcome
@@ -136,7 +135,6 @@ class Measurement:
 
     def _closed(self, scenario: Scenario, drive: Callable[[], Awaitable[Driven | Outcome]]) -> Run:
         effort, target = self._effort, self._target
-        before = usage_of(target.pid) if target.pid else {}
 
         async def both() -> Driven | Outcome:
             if not scenario.admin_rate:
@@ -145,18 +143,16 @@ class Measurement:
             driven, _ = await asyncio.gather(drive(), admin)
             return driven
 
-        began_s = own_cpu_s()
+        meter = Meter(target.pid)
         driven = run(both())
-        took_s = own_cpu_s() - began_s
-        used = since(before, usage_of(target.pid)) if target.pid else {}
+        cost = meter.read()
         if isinstance(driven, Driven):
-            return Run.of_wrk(scenario.name, effort.clients, driven, used, took_s)
-        return Run.of_outcome(scenario.name, "closed", effort.clients, driven, used, took_s)
+            return Run.of_wrk(scenario.name, effort.clients, driven, cost)
+        return Run.of_outcome(scenario.name, "closed", effort.clients, driven, cost)
 
     def _open(self, scenario: Scenario, requests: Sequence[Request], rate: float, seconds: float) -> Run:
         target = self._target
         _settle(target.url)
-        before = usage_of(target.pid) if target.pid else {}
 
         async def both() -> tuple[Outcome, Outcome | None]:
             main = at_rate(requests, rate, seconds, keep_alive=scenario.keep_alive)
@@ -166,19 +162,9 @@ class Measurement:
             outcome, beside = await asyncio.gather(main, admin)
             return outcome, beside
 
-        began_s = own_cpu_s()
+        meter = Meter(target.pid)
         outcome, admin = run(both())
-        took_s = own_cpu_s() - began_s
-        used = since(before, usage_of(target.pid)) if target.pid else {}
-        return Run.of_outcome(scenario.name, "open", rate, outcome, used, took_s, admin)
-
-
-def own_cpu_s() -> float:
-    """Processor time of this process and of those it has waited for: the load generators."""
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
+        return Run.of_outcome(scenario.name, "open", rate, outcome, meter.read(), admin)
 
 
 def _settle(url: str) -> None:

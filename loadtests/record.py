@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from loadtests.usage import Usage
+from loadtests.usage import Cost, Usage
 from loadtests.wrk import Driven
 from serve_app.advise.outcome import PERCENTILES, Outcome, percentile
 
@@ -41,6 +41,7 @@ class Run:
     batch_sizes: dict[str, int] = field(default_factory=dict)  # size -> answers
     usage: dict[str, Usage] = field(default_factory=dict)  # by deployment
     generator_cpu_s: float = 0.0  # processor time of the load generator, which is in no deployment's usage
+    others_cpu_s: float = 0.0  # of programs that are no part of the test
     quantiles_ms: list[float] = field(
         default_factory=list
     )  # the 0th to the 100th percentile of an open loop's latency
@@ -58,24 +59,22 @@ class Run:
         return total_s / self.answers * 1e3 if self.answers else 0.0
 
     @property
+    def cores(self) -> float:
+        """How many the service and its load generator had."""
+        return (sum(used.cpu_s for used in self.usage.values()) + self.generator_cpu_s) / self.seconds
+
+    @property
     def memory_mib(self) -> float:
         """Memory of the whole service."""
         return sum(used.memory_bytes for used in self.usage.values()) / 2**20
 
     @classmethod
-    def of_wrk(
-        cls,
-        scenario: str,
-        clients: int,
-        driven: Driven,
-        usage: dict[str, Usage],
-        generator_cpu_s: float = 0.0,
-    ) -> "Run":
+    def of_wrk(cls, scenario: str, clients: int, driven: Driven, cost: Cost) -> "Run":
         """A closed loop."""
         latency = {p: ms for p, ms in driven.percentiles_ms.items() if is_known(float(p), driven.answers)}
         return cls(
             scenario, "closed", "wrk", clients, driven.seconds, driven.answers, driven.sheds, driven.errors,
-            latency, usage=usage, generator_cpu_s=generator_cpu_s,
+            latency, usage=cost.usage, generator_cpu_s=cost.generator_cpu_s, others_cpu_s=cost.others_cpu_s,
         )  # fmt: skip
 
     @classmethod
@@ -85,8 +84,7 @@ class Run:
         loop: Loop,
         load: float,
         outcome: Outcome,
-        usage: dict[str, Usage],
-        generator_cpu_s: float = 0.0,
+        cost: Cost,
         admin: Outcome | None = None,
     ) -> "Run":
         """What our own generator saw."""
@@ -107,8 +105,9 @@ class Run:
             {name: sum(values) / outcome.answers for name, values in times.items()},
             {name: percentiles(stages[name]) for name in QUEUES if name in stages},
             {str(size): batches[size] for size in sorted(batches)},
-            usage,
-            generator_cpu_s,
+            cost.usage,
+            cost.generator_cpu_s,
+            cost.others_cpu_s,
             [round(percentile(outcome.latencies_ms, p), 2) for p in range(101)] if outcome.answers else [],
             {} if admin is None else _beside(admin),
         )

@@ -12,6 +12,8 @@ from loadtests.plots import draw_all
 from loadtests.record import Record, Run
 
 TEMPLATE: Final = Path(__file__).with_name("report.html")
+DISTURBED: Final = 0.15
+"""Cores that other programs may have without a word."""
 CAPTIONS: Final = {
     "curve": (
         "Throughput and latency",
@@ -59,6 +61,7 @@ def write_report(folder: Path, record: Record, older: Record | None, verdicts: S
         title=escape(f"Load test of Face API, {record.facts['date']}"),
         tiles=_tiles(record, older),
         verdicts=_verdicts(verdicts),
+        warnings=_warnings(record),
         facts=_facts(record, older),
         figures="".join(_figure(name, figures[name]) for name in CAPTIONS if name in figures),
         table=_table(record, older),
@@ -125,6 +128,20 @@ def _verdicts(verdicts: Sequence[Verdict]) -> str:
     lines = "".join(f"<li>{escape(str(verdict))}</li>" for verdict in broken)
     return (
         f'<div class="verdict bad">{len(broken)} of {len(verdicts)} budgets are broken:<ul>{lines}</ul></div>'
+    )
+
+
+def _warnings(record: Record) -> str:
+    """What makes figures worth less than they look."""
+    disturbed = [(run, run.others_cpu_s / run.seconds) for run in record.runs if run.others_cpu_s]
+    disturbed = [(run, cores) for run, cores in disturbed if cores > DISTURBED]
+    if not disturbed:
+        return ""
+    run, most = max(disturbed, key=lambda pair: pair[1])
+    return (
+        f'<p class="verdict bad">Other programs were busy on this machine during {len(disturbed)} of '
+        f"of {len(record.runs)} runs, with up to {most:.1f} cores ({escape(run.scenario)}): figures are too low. "
+        "Measure again when it is quiet.</p>"
     )
 
 

@@ -368,11 +368,6 @@ def demand_of(record: Record, scenario: str) -> Demand:
     return Demand.of(busy, min(points, key=lambda point: point.load))
 
 
-def cores_got(run: Run) -> float:
-    """How many cores the service and its load generator had; what is missing, other programs took."""
-    return (sum(used.cpu_s for used in run.usage.values()) + run.generator_cpu_s) / run.seconds
-
-
 def check(record: Record, node: Node) -> tuple[list[str], bool]:
     """A table that sets predictions beside measurements, and whether every difference is within bounds."""
     lines = ["| load | figure | measured | predicted | difference |", "|---|---|---|---|---|"]
@@ -389,10 +384,10 @@ def check(record: Record, node: Node) -> tuple[list[str], bool]:
             predicted = simulate(node, wrk, clients=int(closed.load))
             load = f"/{scenario}, {closed.load:.0f} clients"
             pairs.append((load, "answers/s", closed.rate, predicted.rate))
-            per_core = closed.rate / cores_got(closed), predicted.rate / node.cores
+            per_core = closed.rate / closed.cores, predicted.rate / node.cores
             pairs.append((load, "answers/s for each core it had", *per_core))
             pairs.append((load, "p50 ms", closed.latency_ms["50"], predicted.p(50)))
-            notes.append(f"{load}: {cores_got(closed):.2f} of {node.cores} cores were the service's.")
+            notes.append(f"{load}: {closed.cores:.2f} of {node.cores} cores were the service's.")
         for point in record.curves:
             if point.scenario == scenario and closed and 0.55 < point.load / closed.rate < 0.85:
                 predicted = simulate(node, demand, rate=point.load, is_even=True)

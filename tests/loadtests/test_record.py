@@ -6,11 +6,11 @@ import pytest
 from loadtests.budgets import check, read_budgets
 from loadtests.record import Record, Run
 from loadtests.report import write_report
-from loadtests.usage import Usage, deployment_of, since
+from loadtests.usage import Cost, Usage, deployment_of, since
 from loadtests.wrk import Driven
 from serve_app.advise.outcome import Outcome
 
-USAGE = {"Ingress": Usage(1.0, 2**20), "Decoder": Usage(3.0, 2 * 2**20)}
+COST = Cost({"Ingress": Usage(1.0, 2**20), "Decoder": Usage(3.0, 2 * 2**20)}, 0.5, 9.0)
 
 
 def record(rate: float = 20.0, errors: int = 0) -> Record:
@@ -19,8 +19,8 @@ def record(rate: float = 20.0, errors: int = 0) -> Record:
     outcome = Outcome(
         10.0, [float(n) for n in range(1, 201)], [0.1] * 200, 3, Counter({"500": errors}), stages
     )
-    runs = [Run.of_wrk("detect", 8, driven, USAGE), Run.of_outcome("detect", "open", 12.0, outcome, USAGE)]
-    curves = [Run.of_outcome("detect", "open", load, outcome, USAGE) for load in (5.0, 12.0)]
+    runs = [Run.of_wrk("detect", 8, driven, COST), Run.of_outcome("detect", "open", 12.0, outcome, COST)]
+    curves = [Run.of_outcome("detect", "open", load, outcome, COST) for load in (5.0, 12.0)]
     return Record({"date": "2026-11-27", "machine": "2 cores"}, runs, curves)
 
 
@@ -94,6 +94,7 @@ def test_the_report_holds_its_figures_and_asks_no_other_host(tmp_path: Path) -> 
         assert gone not in page
     assert page.count("data:image/png;base64,") == len(list(tmp_path.glob("*.png"))) >= 7
     assert "1 of 1 budgets are broken" in page
+    assert "Other programs were busy on this machine during 2 of 2 runs, with up to 0.9 cores" in page
     assert "+100%" in page  # twice the other record's rate
 
 
