@@ -139,7 +139,7 @@ def _warnings(record: Record) -> str:
         return ""
     run, most = max(disturbed, key=lambda pair: pair[1])
     return (
-        f'<p class="verdict bad">Other programs were busy on this machine during {len(disturbed)} of '
+        f'<p class="verdict bad">Other programs were busy on this machine during {len(disturbed)} '
         f"of {len(record.runs)} runs, with up to {most:.1f} cores ({escape(run.scenario)}): figures are too low. "
         "Measure again when it is quiet.</p>"
     )

@@ -95,7 +95,7 @@ class Search:
         say(f"measured    {_figures(found.outcome)}")
         say(f"with        {best}")
         say(f"bottleneck  {parts[0] if parts else 'not told by the answers'}")
-        say(f"            of the time in the service: {', '.join(parts)}", highlight=False)
+        say(f"            of the time in the service: {', '.join(parts)}", highlight=False, soft_wrap=True)
         say(f"run it      face-api serve --config {out}")
 
     def _measure(self, plan: Plan, to_beat: float) -> float:
