@@ -140,8 +140,8 @@ def _warnings(record: Record) -> str:
     run, most = max(disturbed, key=lambda pair: pair[1])
     return (
         f'<p class="verdict bad">Other programs were busy on this machine during {len(disturbed)} '
-        f"of {len(record.runs)} runs, with up to {most:.1f} cores ({escape(run.scenario)}): figures are too low. "
-        "Measure again when it is quiet.</p>"
+        f"of {len(record.runs)} runs, with up to {most:.1f} cores ({escape(run.scenario)}): "
+        "figures are too low. Measure again when it is quiet.</p>"
     )
 
 

@@ -18,7 +18,8 @@ from serve_app.advise.outcome import Outcome
 from serve_app.advise.plan import Plan, Route, climb
 from serve_app.advise.search import Found, highest_rate, shares
 from serve_app.advise.trial import trial_service
-from serve_app.launcher import DEFAULT_CONFIG, read_config
+from serve_app.launcher import DEFAULT_CONFIG
+from serve_app.rollout import read_config
 from serve_app.settings import load_settings
 
 CLIENTS = 16
