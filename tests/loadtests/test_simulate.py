@@ -57,6 +57,8 @@ def test_capacity_is_the_highest_rate_within_the_objective() -> None:
     assert 120 < rate < 200
     assert p99 <= 50
     assert simulate(Node(2), ONE_STAGE, rate=rate * 1.2).p(99) > 50
+    many, _ = capacity(Node(2), ONE_STAGE, 50, 1000.0, seconds=0.5)
+    assert many < 50 * 200  # however short the simulation
 
 
 def test_demands_come_from_the_run_and_the_machines_share_is_told_apart() -> None:
