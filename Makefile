@@ -6,11 +6,7 @@ CONSOLE := serve_app/console
 CONSOLE_SOURCES := $(shell find $(CONSOLE) \( -name node_modules -o -name dist -o -name __pycache__ \) -prune \
 	-o -type f ! -name openapi.json ! -name schema.d.ts -print)
 
-<<<<<<< HEAD
-.PHONY: serve console test check format docs clean
-=======
-.PHONY: serve test check format docs load clean
->>>>>>> a87a81d (make load: every scenario in a closed and an open loop, a report with plots, budgets with an exit code; Locust for its web page)
+.PHONY: serve console test check format docs load clean
 
 serve: $(VENV)/.serve
 	@$(MAKE) --no-print-directory console || echo "The service works without its console; make console tries again."
