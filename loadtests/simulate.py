@@ -472,7 +472,7 @@ one request took of a processor on the machine above, in milliseconds:
 Requests a second of all nodes together, arriving at random, each sent to the node with the fewest in flight;
 2 MP JPEG, one face, nothing stored. The load generator is elsewhere. Nodes of {cores} cores are the machine
 above; those of 8 are assumed to have cores as fast: nothing was measured on one. No
-rate over 98 % of the cores is tried. Plan with half of these: networks, storage and neighbours are not in them.
+rate over 98 % of the cores is tried. Plan with half of it: networks, storage and neighbours are not in it.
 
 {NEW_LINE.join(table(record, objective_ms, cores))}
 
