@@ -6,7 +6,7 @@ CONSOLE := serve_app/console
 CONSOLE_SOURCES := $(shell find $(CONSOLE) \( -name node_modules -o -name dist -o -name __pycache__ \) -prune \
 	-o -type f ! -name openapi.json ! -name schema.d.ts -print)
 
-.PHONY: serve console test check format docs clean
+.PHONY: serve console test check format docs load clean
 
 serve: $(VENV)/.serve
 	@$(MAKE) --no-print-directory console || echo "The service works without its console; make console tries again."
@@ -34,6 +34,10 @@ format: $(VENV)/.dev
 # The tables of docs/ that are made from the code; a test says when one is old.
 docs: $(VENV)/.dev
 	$(BIN)/python -m serve_app.reference
+
+# Every scenario against a service of its own, in some six minutes; the report's address is the last but one line.
+load: $(VENV)/.dev
+	$(BIN)/python -m loadtests $(LOAD)
 
 clean:
 	rm -rf $(VENV) $(CONSOLE)/dist $(CONSOLE)/node_modules var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -25,6 +25,7 @@ from deployments.pipeline import LocalPipeline
 from deployments.types import Analysed, MaskParams
 from models.scrfd import Scrfd
 from models.types import DetectParams
+from serve_app.advise.stages import server_timing
 from serve_app.settings import load_settings
 
 STAGES = ("decode", "preprocess", "queue", "blob", "inference", "postprocess", "nms", "mask", "encode")
@@ -87,12 +88,6 @@ def over_http(url: str, route: str, body: bytes, concurrency: int, seconds: floa
         thread.join()
     result.seconds = time.perf_counter() - started
     return result
-
-
-def server_timing(header: str) -> dict[str, float]:
-    """Stage -> milliseconds of a Server-Timing header."""
-    entries = (entry.strip().split(";dur=") for entry in header.split(","))
-    return {stage: float(value) for stage, value in entries}
 
 
 def bare_loop(pipeline: LocalPipeline, route: str, body: bytes, seconds: float) -> Round:

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from models.errors import FaceError
 from serve_app import rollout
+from serve_app.advise.command import advise
 from serve_app.keys_cli import keys_app, migrate_database
 from serve_app.launcher import DEFAULT_CONFIG
 from serve_app.maintenance_cli import maintenance_app
@@ -23,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 app.add_typer(maintenance_app, name="maintenance")
+app.command("advise")(advise)
 app.command("migrate")(migrate_database)
 app.command("detect")(detect_files)
 app.command("mask")(mask_files)

@@ -18,7 +18,6 @@ import dataclasses
 import json
 import math
 import os
-import platform
 import signal
 import sys
 import tempfile
@@ -31,8 +30,9 @@ from loadtests.compare import servers
 from loadtests.compare.processes import PeakMemory, ProcessTree
 from loadtests.compare.report import OURS, BareRound, Round, table, warnings
 from loadtests.compare.servers import PROJECT, THEIRS, Launch, Server
-from loadtests.compare.upload import Upload, multipart, read_picture
-from loadtests.compare.wrk import Wrk, wrk_for
+from loadtests.machine import machine
+from loadtests.upload import Upload, multipart, read_picture
+from loadtests.wrk import Wrk, wrk_for
 
 TURNS = 6
 """Answers for each client in a round, at least: wrk does not count what is under way when it ends."""
@@ -164,13 +164,6 @@ class Comparison:
             "rounds": [dataclasses.asdict(r) for r in self.rounds],
             "bare": [dataclasses.asdict(r) for r in self.bare],
         }
-
-
-def machine() -> str:
-    """Cores and processor, as /proc/cpuinfo names it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} cores, {names[0] if names else platform.machine()}"
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

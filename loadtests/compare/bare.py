@@ -18,7 +18,7 @@ from pathlib import Path
 from deployments.pipeline import LocalPipeline
 from deployments.types import MaskParams
 from loadtests.compare.servers import absolute
-from loadtests.compare.upload import read_picture
+from loadtests.upload import read_picture
 from models.scrfd import Scrfd
 from models.types import DetectParams
 from serve_app.launcher import RAY_SWITCHES

@@ -17,7 +17,7 @@ import numpy as np
 
 from deployments.decoding.decode import decode
 from loadtests.compare.baseline import decode_image, letterbox
-from loadtests.compare.upload import read_picture
+from loadtests.upload import read_picture
 
 WIDTH, HEIGHT = 4000, 3000
 QUALITY = 90

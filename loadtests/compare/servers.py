@@ -1,9 +1,7 @@
 """The servers that are compared: each started as its user would start it, and gone at the end."""
 
-import json
 import os
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -16,9 +14,10 @@ from pathlib import Path
 import httpx
 
 from loadtests.compare.processes import ProcessTree
-from loadtests.compare.upload import Upload
+from loadtests.upload import Upload
 from models.errors import ModelError
 from models.resolve import resolve_model
+from serve_app.advise.trial import answers, free_port, serve_command, trial_environment
 from serve_app.settings import load_settings
 
 PROJECT = Path(__file__).parents[2]
@@ -130,21 +129,13 @@ def keep_ranges(files: Sequence[Path], data_dir: Path) -> None:
 
 def _ours(model: str, port: int, folder: Path, config: Path | None) -> tuple[list[str], dict[str, str]]:
     """`face-api serve`; other FACE_API_* variables of the environment hold."""
-    command = [sys.executable, "-m", "serve_app.cli", "serve"]
-    if config is not None:
-        command += ["--config", str(config.resolve())]
-    return command, {
+    return serve_command(config), {
         "FACE_API_DATABASE_URL": "off",
         **os.environ,
+        **trial_environment(folder / "var", port),
         "FACE_API_API_KEY_ENABLED": "false",
-        "FACE_API_DATA_DIR": str(folder / "var"),
-        "FACE_API_HOST": "127.0.0.1",
-        "FACE_API_METRICS_PORT": "0",
         "FACE_API_MODEL": absolute(model),
-        "FACE_API_RATE_LIMIT_DETECT": "off",
-        "FACE_API_RATE_LIMIT_MASK": "off",
         "FACE_API_STORAGE_ENABLED": "false",
-        "PORT": str(port),
     }
 
 
@@ -168,27 +159,12 @@ def absolute(model: str) -> str:
     return str(Path(model).resolve()) if model.endswith(".onnx") else model
 
 
-def free_port() -> int:
-    """A port nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _wait_until_ready(server: Server, log: Path) -> None:
     """Until it answers and, once all its workers are up, has nothing left to do."""
     path = "/readyz" if server.name == OURS else "/health"
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not _answers(server.base_url + path):
+    while not answers(server.base_url + path):
         if server.tree.process.poll() is not None or time.monotonic() > deadline:
             raise SystemExit(f"{server.name} did not start:\n{log.read_text(errors='replace')[-4000:]}")
         time.sleep(0.25)
     server.tree.settle()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).status_code == 200
-    except (httpx.HTTPError, json.JSONDecodeError):
-        return False

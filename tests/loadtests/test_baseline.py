@@ -8,7 +8,7 @@ import pytest
 
 from deployments.pipeline import LocalPipeline
 from loadtests.compare.baseline import anchors, create_app, decode_image, decode_outputs, letterbox, nms
-from loadtests.compare.upload import multipart
+from loadtests.upload import multipart
 from models.resolve import ModelSource
 from models.scrfd import Scrfd, ScrfdOptions
 from models.types import DetectParams, Float32Array

@@ -10,9 +10,10 @@ import pytest
 from loadtests.compare.__main__ import Comparison, parse_arguments
 from loadtests.compare.processes import ProcessTree
 from loadtests.compare.report import table
-from loadtests.compare.servers import Launch, Server, free_port
-from loadtests.compare.upload import multipart
-from loadtests.compare.wrk import wrk_for
+from loadtests.compare.servers import Launch, Server
+from loadtests.upload import multipart
+from loadtests.wrk import wrk_for
+from serve_app.advise.trial import free_port
 
 STUB = """
 import sys
