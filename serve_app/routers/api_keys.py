@@ -1,4 +1,4 @@
-"""/api/v1/admin/api-keys."""
+"""/api/v1/admin/api-keys, and /usage of all keys together."""
 
 from typing import Annotated
 from uuid import UUID
@@ -22,11 +22,11 @@ from serve_app.schemas.admin import (
 from serve_app.schemas.pages import NotFoundError, PageQuery, PaginatedResponse
 from serve_app.services.api_keys import create_key
 
-router = APIRouter(prefix="/api/v1/admin/api-keys", tags=["API keys"])
+router = APIRouter(prefix="/api/v1/admin", tags=["API keys"])
 
 
 @router.post(
-    "",
+    "/api-keys",
     summary="Make a key; its answer alone shows it whole",
     status_code=201,
     responses=admin_failures(401, 403, 413, 415, 422, 429),
@@ -38,7 +38,7 @@ async def create_api_key(
     return api_key_created(*await create_key(keys, body.name))
 
 
-@router.get("", summary="Keys, newest first", responses=admin_failures(401, 404, 422, 429))
+@router.get("/api-keys", summary="Keys, newest first", responses=admin_failures(401, 404, 422, 429))
 async def list_api_keys(
     _: AdminAuth, keys: Keys, query: Annotated[PageQuery, Query()]
 ) -> PaginatedResponse[ApiKeyResponse]:
@@ -54,7 +54,7 @@ async def get_usage(_: AdminAuth, keys: Keys) -> UsageResponse:
     return usage_response(await keys.totals())
 
 
-@router.get("/{key_id}", summary="One key", responses=admin_failures(401, 404, 422, 429))
+@router.get("/api-keys/{key_id}", summary="One key", responses=admin_failures(401, 404, 422, 429))
 async def get_api_key(_: AdminAuth, keys: Keys, key_id: UUID) -> ApiKeyResponse:
     key = await keys.get(key_id)
     if key is None:
@@ -63,7 +63,7 @@ async def get_api_key(_: AdminAuth, keys: Keys, key_id: UUID) -> ApiKeyResponse:
 
 
 @router.patch(
-    "/{key_id}",
+    "/api-keys/{key_id}",
     summary="Rename, revoke or restore a key",
     responses=admin_failures(401, 403, 404, 413, 415, 422, 429),
     openapi_extra=json_docs(ApiKeyUpdate, {"name": "Old app", "is_active": False}),
@@ -78,7 +78,7 @@ async def update_api_key(
 
 
 @router.delete(
-    "/{key_id}",
+    "/api-keys/{key_id}",
     summary="Delete a key for good",
     status_code=204,
     responses=admin_failures(401, 403, 404, 422, 429),

@@ -1,8 +1,8 @@
 """The answer of /health."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class HealthResponse(BaseModel):
@@ -14,7 +14,7 @@ class HealthResponse(BaseModel):
     model: str | None
     model_loaded: bool
     model_licence: str | None
-    input_size: tuple[int, int]
+    input_size: Annotated[list[int], Field(min_length=2, max_length=2)]  # width, height
     supports_landmarks: bool
     provider: str | None
     database_enabled: bool

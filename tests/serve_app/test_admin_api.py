@@ -481,7 +481,7 @@ async def test_without_a_password_there_is_no_administrator(
 
 
 async def test_usage_is_the_sum_over_all_keys(http: httpx.AsyncClient) -> None:
-    path = f"{KEYS}/usage"
+    path = "/api/v1/admin/usage"
     assert (await http.get(path, auth=AUTH)).json() == {
         "keys": 0,
         "active_keys": 0,
