@@ -252,6 +252,7 @@ class _CallerProtocol(Messages):
         for future in (self.welcome, *self._waiting.values()):
             if not future.done():
                 future.set_exception(CalleeLostError("the replica ended before it answered"))
+                future.exception()  # whoever was cancelled meanwhile asks no more: that is nothing to log
         self._waiting.clear()
 
     def received(self, message: tuple[Any, ...]) -> None:
