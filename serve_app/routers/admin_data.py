@@ -1,17 +1,24 @@
 """/api/v1/admin/stats, /images and /jobs: what was stored."""
 
 from collections.abc import Sequence
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from serve_app.access import AdminAuth, TierOffError
+from serve_app.access import AdminAuth
 from serve_app.openapi import admin_failures, redirect_docs
-from serve_app.repositories.images import ImageRepository, StoredImage
-from serve_app.repositories.jobs import JobRepository, StoredJob
-from serve_app.repositories.statistics import StatisticsRepository
+from serve_app.repositories.images import StoredImage
+from serve_app.repositories.jobs import StoredJob
+from serve_app.routers.stored import (
+    Storage,
+    StoredObjects,
+    known_image,
+    known_job,
+    unknown_image,
+    unknown_job,
+)
 from serve_app.schemas.pages import NotFoundError, PageQuery, PaginatedResponse
 from serve_app.schemas.storage import (
     HourlyResponse,
@@ -33,57 +40,6 @@ HOURS: Final = 24
 NO_STORE: Final = {"Cache-Control": "no-store"}  # the link ends before a cache would think so
 
 
-class LinkSigner(Protocol):
-    """The part of the object store that these routes need."""
-
-    async def signed_url(
-        self,
-        key: str,
-        *,
-        filename: str | None = None,
-        content_type: str | None = None,
-        is_public: bool = False,
-    ) -> str:
-        """A link to an object that ends soon; `filename` makes a browser save it under that name."""
-        ...
-
-
-class StorageParts(Protocol):
-    """The storage tier as these routes see it."""
-
-    @property
-    def images(self) -> ImageRepository:
-        """Questions about images."""
-        ...
-
-    @property
-    def jobs(self) -> JobRepository:
-        """Questions about jobs."""
-        ...
-
-    @property
-    def statistics(self) -> StatisticsRepository:
-        """Totals."""
-        ...
-
-    @property
-    def objects(self) -> LinkSigner:
-        """The object store."""
-        ...
-
-    async def delete_image(self, image_id: UUID) -> bool:
-        """Delete an image, its jobs and its objects; whether there was such an image."""
-        ...
-
-
-def _storage(request: Request) -> StorageParts:
-    storage: StorageParts | None = request.app.state.storage
-    if storage is None:
-        raise TierOffError("nothing is stored here: FACE_API_STORAGE_ENABLED is off")
-    return storage
-
-
-Storage = Annotated[StorageParts, Depends(_storage)]
 router = APIRouter(prefix="/api/v1/admin", tags=["stored images"])
 
 
@@ -110,7 +66,7 @@ async def list_images(
 
 @router.get("/images/{image_id}", summary="An image with its jobs", responses=admin_failures(401, 404, 422))
 async def get_image(_: AdminAuth, storage: Storage, image_id: UUID) -> StoredImageDetailResponse:
-    image = await _known_image(image_id, storage)
+    image = await known_image(storage, image_id)
     jobs = await storage.jobs.of_image(image_id)
     return stored_image_detail(await _image(image, storage.objects), await _jobs(jobs, storage.objects))
 
@@ -124,7 +80,7 @@ async def get_image(_: AdminAuth, storage: Storage, image_id: UUID) -> StoredIma
 )
 async def delete_image(_: AdminAuth, storage: Storage, image_id: UUID) -> Response:
     if not await storage.delete_image(image_id):
-        raise _unknown_image(image_id)
+        raise unknown_image(image_id)
     return Response(status_code=204)
 
 
@@ -134,7 +90,7 @@ async def delete_image(_: AdminAuth, storage: Storage, image_id: UUID) -> Respon
     **redirect_docs("A signed link to the original, as it was sent.", 401, 404, 422),
 )
 async def download_image(_: AdminAuth, storage: Storage, image_id: UUID) -> Response:
-    image = await _known_image(image_id, storage)
+    image = await known_image(storage, image_id)
     if image.s3_key is None:
         raise NotFoundError(f"the original of image {image_id} was not kept")
     return _redirect(await storage.objects.signed_url(image.s3_key, filename=image.filename))
@@ -155,7 +111,7 @@ async def list_jobs(
 async def get_job(_: AdminAuth, storage: Storage, job_id: UUID) -> JobDetailResponse:
     found = await storage.jobs.get_with_detections(job_id)
     if found is None:
-        raise _unknown_job(job_id)
+        raise unknown_job(job_id)
     job, detections = found
     return job_detail(job_response(job, await _result_url(job.processed_s3_key, storage.objects)), detections)
 
@@ -166,9 +122,7 @@ async def get_job(_: AdminAuth, storage: Storage, job_id: UUID) -> JobDetailResp
     **redirect_docs("A signed link to the masked picture.", 401, 404, 422),
 )
 async def download_job(_: AdminAuth, storage: Storage, job_id: UUID) -> Response:
-    job = await storage.jobs.get(job_id)
-    if job is None:
-        raise _unknown_job(job_id)
+    job = await known_job(storage, job_id)
     if job.processed_s3_key is None:
         reason = "a detect job has no picture" if job.job_type == "detect" else "its picture was not kept"
         raise NotFoundError(f"{reason}: {job_id}")
@@ -178,33 +132,18 @@ async def download_job(_: AdminAuth, storage: Storage, job_id: UUID) -> Response
     )
 
 
-async def _image(row: StoredImage, objects: LinkSigner) -> StoredImageResponse:
+async def _image(row: StoredImage, objects: StoredObjects) -> StoredImageResponse:
     original_url = None if row.s3_key is None else await objects.signed_url(row.s3_key)
     return stored_image_response(row, original_url, await _result_url(row.processed_s3_key, objects))
 
 
-async def _jobs(rows: Sequence[StoredJob], objects: LinkSigner) -> list[JobResponse]:
+async def _jobs(rows: Sequence[StoredJob], objects: StoredObjects) -> list[JobResponse]:
     return [job_response(row, await _result_url(row.processed_s3_key, objects)) for row in rows]
 
 
-async def _result_url(key: str | None, objects: LinkSigner) -> str | None:
+async def _result_url(key: str | None, objects: StoredObjects) -> str | None:
     return None if key is None else await objects.signed_url(key, is_public=True)
-
-
-async def _known_image(image_id: UUID, storage: StorageParts) -> StoredImage:
-    image = await storage.images.get(image_id)
-    if image is None:
-        raise _unknown_image(image_id)
-    return image
 
 
 def _redirect(url: str) -> Response:
     return Response(status_code=302, headers={"Location": url, **NO_STORE})
-
-
-def _unknown_image(image_id: UUID) -> NotFoundError:
-    return NotFoundError(f"there is no image {image_id}")
-
-
-def _unknown_job(job_id: UUID) -> NotFoundError:
-    return NotFoundError(f"there is no job {job_id}")

@@ -1,16 +1,15 @@
 """Stored pictures through this server: for the console, whose browser may not reach the object store."""
 
-from typing import Annotated, Final, Literal, Protocol
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from serve_app.access import AdminAuth, TierOffError
+from serve_app.access import AdminAuth
 from serve_app.openapi import picture_docs
-from serve_app.repositories.images import ImageRepository
-from serve_app.repositories.jobs import JobRepository
+from serve_app.routers.stored import Storage, StoredObjects, known_image, known_job
 from serve_app.schemas.pages import NotFoundError
 from serve_app.services import preview
 from serve_app.settings import Settings
@@ -20,33 +19,6 @@ CACHED: Final = {"Cache-Control": "private, max-age=900"}
 """What lies under an id never changes; but a browser need not keep faces for long."""
 LOCKED: Final = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox"}
 """The bytes are a client's: whatever they are, nothing in them may run here."""
-
-
-class ObjectReader(Protocol):
-    """The part of the object store that these routes need."""
-
-    async def get(self, key: str) -> bytes | None:
-        """An object; None when there is none of this key."""
-        ...
-
-
-class PictureParts(Protocol):
-    """The storage tier as these routes see it."""
-
-    @property
-    def images(self) -> ImageRepository:
-        """Questions about images."""
-        ...
-
-    @property
-    def jobs(self) -> JobRepository:
-        """Questions about jobs."""
-        ...
-
-    @property
-    def objects(self) -> ObjectReader:
-        """The object store."""
-        ...
 
 
 class Side(BaseModel):
@@ -65,16 +37,6 @@ class ImageSide(Side):
     ] = "original"
 
 
-def _pictures(request: Request) -> PictureParts:
-    storage: PictureParts | None = request.app.state.storage
-    if storage is None:
-        raise TierOffError("nothing is stored here: FACE_API_STORAGE_ENABLED is off")
-    return storage
-
-
-Pictures = Annotated[PictureParts, Depends(_pictures)]
-
-
 def admin_pictures_router(settings: Settings) -> APIRouter:
     """The routes that send stored pictures."""
     router = APIRouter(prefix="/api/v1/admin", tags=["stored images"])
@@ -85,48 +47,42 @@ def admin_pictures_router(settings: Settings) -> APIRouter:
 
     @router.get("/images/{image_id}/preview", summary="A small picture of an image", **picture_docs("webp"))
     async def preview_image(
-        _: AdminAuth, pictures: Pictures, image_id: UUID, query: Annotated[ImageSide, Query()]
+        _: AdminAuth, storage: Storage, image_id: UUID, query: Annotated[ImageSide, Query()]
     ) -> Response:
-        image = await pictures.images.get(image_id)
-        if image is None:
-            raise NotFoundError(f"there is no image {image_id}")
+        image = await known_image(storage, image_id)
         key = image.s3_key if query.of == "original" else image.processed_s3_key
-        return await small(await _read(pictures, key, f"the {query.of} of image {image_id}"), query.side)
+        return await small(
+            await _read(storage.objects, key, f"the {query.of} of image {image_id}"), query.side
+        )
 
     @router.get("/images/{image_id}/content", summary="The original, as it was sent", **picture_docs("*"))
-    async def image_content(_: AdminAuth, pictures: Pictures, image_id: UUID) -> Response:
-        image = await pictures.images.get(image_id)
-        if image is None:
-            raise NotFoundError(f"there is no image {image_id}")
-        data = await _read(pictures, image.s3_key, f"the original of image {image_id}")
+    async def image_content(_: AdminAuth, storage: Storage, image_id: UUID) -> Response:
+        image = await known_image(storage, image_id)
+        data = await _read(storage.objects, image.s3_key, f"the original of image {image_id}")
         return _saved(data, image.filename, image.content_type)
 
     @router.get("/jobs/{job_id}/preview", summary="A small picture of a result", **picture_docs("webp"))
     async def preview_job(
-        _: AdminAuth, pictures: Pictures, job_id: UUID, query: Annotated[Side, Query()]
+        _: AdminAuth, storage: Storage, job_id: UUID, query: Annotated[Side, Query()]
     ) -> Response:
-        job = await pictures.jobs.get(job_id)
-        if job is None:
-            raise NotFoundError(f"there is no job {job_id}")
+        job = await known_job(storage, job_id)
         return await small(
-            await _read(pictures, job.processed_s3_key, f"the result of job {job_id}"), query.side
+            await _read(storage.objects, job.processed_s3_key, f"the result of job {job_id}"), query.side
         )
 
     @router.get("/jobs/{job_id}/content", summary="The masked picture", **picture_docs("*"))
-    async def job_content(_: AdminAuth, pictures: Pictures, job_id: UUID) -> Response:
-        job = await pictures.jobs.get(job_id)
-        if job is None:
-            raise NotFoundError(f"there is no job {job_id}")
-        data = await _read(pictures, job.processed_s3_key, f"the result of job {job_id}")
+    async def job_content(_: AdminAuth, storage: Storage, job_id: UUID) -> Response:
+        job = await known_job(storage, job_id)
+        data = await _read(storage.objects, job.processed_s3_key, f"the result of job {job_id}")
         return _saved(data, f"{job_id}.{job.output_format}", f"image/{job.output_format}")
 
     return router
 
 
-async def _read(pictures: PictureParts, key: str | None, what: str) -> bytes:
+async def _read(objects: StoredObjects, key: str | None, what: str) -> bytes:
     if key is None:
         raise NotFoundError(f"{what} was not kept")
-    data = await pictures.objects.get(key)
+    data = await objects.get(key)
     if data is None:
         raise NotFoundError(f"{what} is gone from the object store")
     return data
