@@ -32,9 +32,21 @@ function firstTheme(): Theme {
   return kept === 'light' || kept === 'dark' ? kept : 'system'
 }
 
+const system = matchMedia('(prefers-color-scheme: dark)')
+
 class Preferences {
   language = $state<Language>(firstLanguage())
   theme = $state<Theme>(firstTheme())
+  #isSystemDark = $state(system.matches)
+  /** What is shown; `public/theme.js` said the same before the first paint. */
+  shown = $derived<'light' | 'dark'>(this.theme === 'system' ? (this.#isSystemDark ? 'dark' : 'light') : this.theme)
+
+  constructor() {
+    system.addEventListener('change', () => {
+      this.#isSystemDark = system.matches
+      this.#show()
+    })
+  }
 
   setLanguage(language: Language): void {
     this.language = language
@@ -44,8 +56,11 @@ class Preferences {
   setTheme(theme: Theme): void {
     this.theme = theme
     write(THEME, theme)
-    if (theme === 'system') delete document.documentElement.dataset.theme
-    else document.documentElement.dataset.theme = theme
+    this.#show()
+  }
+
+  #show(): void {
+    document.documentElement.dataset.theme = this.shown
   }
 }
 
