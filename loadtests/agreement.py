@@ -6,14 +6,12 @@ Requests and refusals must agree exactly, medians of the time within 10 %. Nobod
 meanwhile. The client is Python threads (loadtests.throughput): few are enough for two cores.
 """
 
-import argparse
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 
-from loadtests.scrape import Scrape
+from loadtests.scrape import Scrape, service_parser
 from loadtests.throughput import over_http
 
 ROUTES = ("detect", "mask")
@@ -22,11 +20,7 @@ TOLERANCE = 0.1
 
 def main() -> int:
     """Load both routes, and send some garbage; compare."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
-    parser.add_argument("--metrics", default="http://127.0.0.1:9464/metrics")
-    parser.add_argument("--image", type=Path, required=True)
-    parser.add_argument("--api-key", default="")
+    parser = service_parser(__doc__)
     parser.add_argument("--concurrency", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=20.0)
     given = parser.parse_args()

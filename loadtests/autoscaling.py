@@ -7,17 +7,15 @@ Exit code 1 when a request failed, or when no stage had more replicas under load
 Clients are a closed loop of threads (loadtests.throughput's way), their number rises and falls in steps.
 """
 
-import argparse
 import http.client
 import json
 import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from loadtests.scrape import Scrape
+from loadtests.scrape import Scrape, service_parser
 
 STAGES = ("Decoder", "Detector", "Masker")
 STEPS = (1, 2, 4, 8)
@@ -71,11 +69,7 @@ class Clients:
 
 def main() -> int:
     """Ramp, watch, judge."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
-    parser.add_argument("--metrics", default="http://127.0.0.1:9464/metrics")
-    parser.add_argument("--image", type=Path, required=True)
-    parser.add_argument("--api-key", default="")
+    parser = service_parser(__doc__)
     parser.add_argument("--route", choices=("detect", "mask"), default="mask")
     parser.add_argument("--most", type=int, default=24, help="clients at the top of the ramp")
     parser.add_argument("--step-s", type=float, default=10.0, help="how long each step of the ramp lasts")

@@ -1,6 +1,8 @@
 """What a running service says of itself at /metrics, as numbers a load test can use."""
 
+import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -72,3 +74,13 @@ class Scrape:
                 )
             low, below = bound, count
         return low
+
+
+def service_parser(description: str | None) -> argparse.ArgumentParser:
+    """Options of a command that loads a running service with one picture and reads its metrics."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--metrics", default="http://127.0.0.1:9464/metrics")
+    parser.add_argument("--image", type=Path, required=True)
+    parser.add_argument("--api-key", default="")
+    return parser
