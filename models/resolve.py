@@ -58,12 +58,20 @@ def resolve_model(source: ModelSource, progress: Progress | None = None) -> Reso
 
 
 def _named(spec: ModelSpec, source: ModelSource, progress: Progress | None) -> ResolvedModel:
-    path = _find(spec, source) or fetch_weights(spec, source.download_dir, source.mirror, progress)
-    return ResolvedModel(spec.name, path, sha256_of(path), spec.licence)
+    path = _find(spec, source) or _fetch(spec, source, progress)
+    return _resolved(spec, path)
+
+
+def _resolved(spec: ModelSpec, path: Path, *notes: str) -> ResolvedModel:
+    return ResolvedModel(spec.name, path, sha256_of(path), spec.licence, notes)
 
 
 def _find(spec: ModelSpec, source: ModelSource) -> Path | None:
     return find_weights(spec, (*source.folders, source.download_dir))
+
+
+def _fetch(spec: ModelSpec, source: ModelSource, progress: Progress | None) -> Path:
+    return fetch_weights(spec, source.download_dir, source.mirror, progress)
 
 
 def _own(*notes: str) -> ResolvedModel:
@@ -77,20 +85,23 @@ def _best(source: ModelSource, progress: Progress | None) -> ResolvedModel:
     can_fetch = True
     for spec in MODELS.values():
         try:
-            if not can_fetch and _find(spec, source) is None:
-                continue
-            found = _named(spec, source, progress)
+            path = _find(spec, source)
+            if path is None and can_fetch:
+                path = _fetch(spec, source, progress)
         except ModelError as error:
             reasons.append(str(error))
             can_fetch = can_fetch and not isinstance(error, ReleaseUnreachableError)
             continue
+        if path is None:
+            continue
         if not reasons:
-            return found
-        note = (
+            return _resolved(spec, path)
+        return _resolved(
+            spec,
+            path,
             f"serving {spec.name}, not the most accurate model: {reasons[0]}. "
-            f"Set FACE_API_MODEL={spec.name} to choose it on purpose."
+            f"Set FACE_API_MODEL={spec.name} to choose it on purpose.",
         )
-        return ResolvedModel(found.name, found.path, found.digest, found.licence, (note,))
     return _own(
         f"serving {OWN_MODEL}, our own small model FOR TRYING OUT: it finds fewer faces than SCRFD, "
         f"above all fewer far ones, and no landmarks. {reasons[0]}. "

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.training.anchors import make_anchors
+from models.training.anchors import IntArray, make_anchors
 from models.training.losses import iou_and_diou, quality_focal_loss
 from models.training.network import ARCHITECTURES, Detector
 from models.training.pictures import LabelledPicture, TrainingDataError
@@ -142,7 +143,7 @@ class Trainer:
 
     def _sample(self, number: int) -> Sample:
         epoch, place = divmod(number, len(self._pictures))
-        order = np.random.default_rng((self.recipe.seed, epoch)).permutation(len(self._pictures))
+        order = _order(self.recipe.seed, epoch, len(self._pictures))
         rng = np.random.default_rng((self.recipe.seed, 1, number))
         return make_sample(self._pictures, int(order[place]), self.recipe.size, self._anchors, rng)
 
@@ -201,6 +202,12 @@ class Trainer:
                 mean.lerp_(now, 1 - decay)
             else:
                 mean.copy_(now)
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, count: int) -> IntArray:
+    """In which order an epoch takes the pictures."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def _groups(detector: nn.Module) -> list[dict[str, Any]]:

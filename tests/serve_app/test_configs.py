@@ -30,6 +30,12 @@ def test_a_config_is_valid_and_bounds_every_queue(path: Path) -> None:
         assert stages[name]["max_queued_requests"] >= Settings().max_in_flight
 
 
+@pytest.mark.parametrize("name", ["cpu", "gpu", "gpu_shared", "gpus"])
+def test_a_config_for_production_has_one_model_and_no_substitute(name: str) -> None:
+    config: Any = yaml.safe_load((PROJECT / "configs" / f"{name}.yaml").read_text())
+    assert config["applications"][0]["args"]["model"] == "scrfd_10g"
+
+
 def test_the_readme_names_every_setting_and_no_other() -> None:
     readme = (PROJECT / "README.md").read_text()
     named = set(re.findall(r"FACE_API_[A-Z0-9_]+", readme))
