@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 
 from deployments.errors import ChoiceError
+from deployments.masking.regions import check_boxes
 from deployments.types import EVERY_FACE, FaceChoice, Region
 from models.types import Float32Array
 
@@ -26,9 +27,11 @@ def chosen_faces(boxes: Float32Array, choice: FaceChoice) -> Float32Array:
 
     Raises:
         ChoiceError: Other faces were found than the client chose from, or it named one that is not there.
+        MaskingError: The boxes are not finite, or no boxes.
     """
     if choice == EVERY_FACE:
         return boxes
+    check_boxes(boxes)  # a NaN would count as too small
     count = len(boxes)
     if choice.face_count is not None and choice.face_count != count:
         raise ChoiceError(

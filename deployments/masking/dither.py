@@ -6,10 +6,13 @@ from typing import Final
 import cv2
 import numpy as np
 
-from models.types import UInt8Array
+from models.types import Int16Array, UInt8Array
 
-AMPLITUDE: Final = 12.0
-"""Most that a value is moved by, in levels of 255; see docs/masking.md for what it does to attacks."""
+AMPLITUDE: Final = 12
+"""Most that brightness is moved by, in levels of 255; see docs/masking.md for what it does to attacks."""
+
+COLOUR_SHARE: Final = 4
+"""Colours are moved by so many times less: more would catch the eye."""
 
 
 def dithered(pixels: UInt8Array, cell: float) -> UInt8Array:
@@ -24,14 +27,22 @@ def dithered(pixels: UInt8Array, cell: float) -> UInt8Array:
         cell: Pixels; at least 1.
     """
     height, width, channels = pixels.shape
-    rows, columns = -(-height // max(round(cell), 1)), -(-width // max(round(cell), 1))
-    drawn = np.frombuffer(bytearray(os.urandom(rows * columns * channels)), np.uint8)
-    noise: UInt8Array = drawn.reshape(rows, columns, channels)
-    if channels == 4:
-        noise[..., 3] = 128  # nothing is added there
+    side = max(round(cell), 1)
+    rows, columns = -(-height // side), -(-width // side)
+    noise = _noise(rows, columns)
     if (rows, columns) != (height, width):
         enlarged = cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
-        noise = np.asarray(enlarged, np.uint8).reshape(pixels.shape)
-    scale = AMPLITUDE / 128
-    moved: UInt8Array = np.asarray(cv2.addWeighted(pixels, 1.0, noise, scale, -128 * scale), np.uint8)
+        noise = np.asarray(enlarged, np.int16).reshape(height, width, 3)
+    if channels == 4:
+        noise = np.concatenate([noise, np.zeros((height, width, 1), np.int16)], axis=2)
+    moved: UInt8Array = np.asarray(cv2.add(pixels, noise, dtype=cv2.CV_8U), np.uint8)
     return moved.reshape(pixels.shape)
+
+
+def _noise(rows: int, columns: int) -> Int16Array:
+    """(rows, columns, 3) of -AMPLITUDE to AMPLITUDE, much the same for the three colours."""
+    drawn = np.frombuffer(os.urandom(rows * columns * 4), np.int8).reshape(rows, columns, 4)
+    levels = drawn.astype(np.int16)
+    mixed = levels[..., :1] * (COLOUR_SHARE - 1) + levels[..., 1:]
+    noise: Int16Array = mixed * AMPLITUDE // (128 * COLOUR_SHARE)
+    return noise

@@ -29,15 +29,20 @@ def expand_boxes(boxes: Float32Array, padding: float, width: int, height: int) -
         (N, 4) regions in whole pixels, rounded outwards, x2 and y2 exclusive, never empty.
 
     Raises:
-        MaskingError: A box is not finite.
+        MaskingError: A box is not finite, or they are no boxes.
     """
-    if not np.isfinite(boxes).all():
-        raise MaskingError("a face box is not finite")
+    check_boxes(boxes)
     sides = boxes[:, 2:] - boxes[:, :2]
     limit = np.array([width, height])
     low = np.clip(np.floor(boxes[:, :2] - padding * sides), 0, limit - 1)
     high = np.clip(np.ceil(boxes[:, 2:] + padding * sides), low + 1, limit)
     return np.concatenate([low, high], axis=1).astype(np.int32)
+
+
+def check_boxes(boxes: Float32Array) -> None:
+    """Raise MaskingError for what cannot be boxes (N, 4): a face would be missed, or left."""
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
+        raise MaskingError("the face boxes are none")
 
 
 def scaled_strengths(boxes: Float32Array, strength: int) -> Int32Array:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.errors import ChoiceError
+from deployments.errors import ChoiceError, MaskingError
 from deployments.masking.choice import check_regions, chosen_faces
 from deployments.types import EVERY_FACE, FaceChoice
 
@@ -37,6 +37,12 @@ def test_another_number_of_faces_than_was_chosen_from_is_refused() -> None:
     for count in (2, 4):
         with pytest.raises(ChoiceError, match="detect again"):
             chosen_faces(FACES, FaceChoice(skip=(0,), face_count=count))
+
+
+def test_boxes_that_are_no_numbers_are_an_error_and_not_too_small() -> None:
+    for wrong in (FACES * np.float32(np.nan), FACES[:, :3], FACES.reshape(-1)):
+        with pytest.raises(MaskingError):
+            chosen_faces(wrong, FaceChoice(min_face=20))
 
 
 @given(
