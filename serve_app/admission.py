@@ -40,8 +40,18 @@ class Admission:
         self._pixels = PixelBudget(settings.max_pixels_in_flight)
         REQUESTS_IN_FLIGHT_LIMIT.set(settings.max_in_flight)
 
-    async def run(self, request: Request, work: Callable[[Upload, float], Awaitable[T]]) -> Timed[T]:
+    async def run(
+        self,
+        request: Request,
+        work: Callable[[Upload, float], Awaitable[T]],
+        fetch: Callable[[], Awaitable[Upload]] | None = None,
+    ) -> Timed[T]:
         """Read the upload and give it to `work`, with the seconds left of the deadline.
+
+        Args:
+            request: Of the client.
+            work: What is done with the upload.
+            fetch: Gets the picture from elsewhere; the request has no body then.
 
         Raises:
             OverloadedError: Too many are in flight; the body was not read.
@@ -54,7 +64,7 @@ class Admission:
         try:
             with self._slot():
                 async with asyncio.timeout(deadline.left_s):
-                    upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
+                    upload = await (fetch() if fetch else self._read(body, request))
                     started = time.perf_counter()
                     pixels = claimed_pixels(upload.data, self._settings.max_image_pixels)
                     within_budget = self._within_budget(pixels, lambda: work(upload, deadline.left_s))
@@ -66,6 +76,9 @@ class Admission:
             ) from error
         finally:
             await _drain(body)
+
+    def _read(self, body: BodyStream, request: Request) -> Awaitable[Upload]:
+        return read_upload(body, request.headers, self._settings.max_upload_bytes)
 
     async def _within_budget(self, pixels: int, work: Callable[[], Awaitable[T]]) -> T:
         async with self._pixels.hold(pixels):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 from starlette.datastructures import Headers
@@ -42,6 +43,7 @@ class Upload:
 
     data: bytes  # the encoded picture
     filename: str | None  # as the client named it: not to be trusted
+    image_id: UUID | None = None  # it was taken from storage
 
 
 class BodyStream:

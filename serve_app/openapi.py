@@ -166,9 +166,9 @@ def mask_docs() -> dict[str, Any]:
         "content": {f"image/{kind}": {"schema": PICTURE} for kind in ("jpeg", "png", "webp")},
     }
     return {
-        "responses": {200: ok, **_failures(*UPLOAD_FAILURES)},
+        "responses": {200: ok, **_failures(*UPLOAD_FAILURES, 404)},
         "response_class": Response,
-        **_with_samples("mask", UPLOAD),
+        **_with_samples("mask", {"requestBody": {**UPLOAD["requestBody"], "required": False}}),
     }
 
 

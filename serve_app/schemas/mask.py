@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable
 from typing import Annotated, Literal
+from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field
 
@@ -107,6 +108,17 @@ class MaskQuery(DetectQuery):
             () if self.regions is None else parse_regions(self.regions),
             face_choice(self.skip, self.only, self.face_count, self.min_face),
         )
+
+
+class MaskImageQuery(MaskQuery):
+    """The same, for a picture that may be stored already."""
+
+    image_id: Annotated[
+        UUID | None,
+        Field(
+            description="In place of a picture: one that this API key sent before, whose original is stored."
+        ),
+    ] = None
 
 
 class Masking(BaseModel):

@@ -74,6 +74,6 @@ async def test_what_a_downgrade_takes_away_an_upgrade_brings_back(database_url: 
     assert ("api_keys" in leftover) is (revision == "0001")
     assert "images" not in leftover
     migrated = await migrate(database_url)
-    assert migrated.after == "0002"
+    assert migrated.after == "0003"
     assert await on(database_url, differences) == []
-    assert (await migrate(database_url)).before == "0002"
+    assert (await migrate(database_url)).before == "0003"
