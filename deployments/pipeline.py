@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,9 +20,10 @@ from deployments.decoding.decode import decode
 from deployments.detection.batch import BatchItem, infer_batch
 from deployments.errors import DeadlineExceededError, MaskingError, OverloadedError, StageLostError
 from deployments.masking.choice import check_regions, chosen_faces
+from deployments.masking.fill import fill_picture
 from deployments.masking.mask import mask
 from deployments.metrics import DECODED_PIXELS, STAGE_LOST
-from deployments.parcels import DecodedParcel, MaskedParcel
+from deployments.parcels import DecodedParcel, MaskedParcel, PictureParcel
 from deployments.poison import Quarantine
 from deployments.transport import INLINE, Locker, Lockers, OtherHostError, receive, send
 from deployments.types import Analysed, Anonymised, Decoded, Inferred, Masked, MaskParams, ServedModel
@@ -127,12 +129,16 @@ class ServePipeline:
         if decoded.picture is None or decoded.picture.pixels.shape[:2] != size:
             raise InferenceError("the decoder sent no picture to mask, or another one")
         check_regions(masking.regions, decoded.info.width, decoded.info.height)
+        patch: PictureParcel | None = None
+        if (fill_image := fill_picture(masking)) is not None:  # inline: the locker is laid out for one
+            patch = (await self._decode(fill_image, True, INLINE, deadline)).picture
+            masking = replace(masking, fill_image=None)
         with _in_flight(decoded):
             analysed = await self._find(decoded, params, deadline)
             found = analysed.inferred.detections.boxes
             boxes = chosen_faces(found, masking.choice)
             parcel: MaskedParcel = await self._masker.ask(
-                "mask", deadline, decoded.picture, boxes, masking, deadline.left_s
+                "mask", deadline, decoded.picture, boxes, masking, deadline.left_s, patch
             )
         encoded = receive(parcel.data).tobytes()
         if not encoded or parcel.regions_masked != len(boxes) + len(masking.regions):
@@ -200,10 +206,16 @@ class LocalPipeline:
         if decoded.picture is None:
             raise InferenceError("the decoder sent no picture to mask")
         check_regions(masking.regions, decoded.info.width, decoded.info.height)
+        patch = None
+        if (fill_image := fill_picture(masking)) is not None:
+            patched = await asyncio.to_thread(
+                decode, fill_image, max_pixels=self._max_pixels, keep_picture=True
+            )
+            patch = patched.picture
         inferred = await self._infer(decoded.canvas, params, deadline)
         found = inferred.detections.boxes
         boxes = chosen_faces(found, masking.choice)
-        masked = await asyncio.to_thread(mask, decoded.picture, boxes, masking)
+        masked = await asyncio.to_thread(mask, decoded.picture, boxes, masking, patch)
         return Anonymised(_analysed(decoded, 0.0, inferred), masked, 0.0, len(found) - len(boxes))
 
     async def _infer(self, canvas: Canvas, params: DetectParams, deadline: Deadline) -> Inferred:

@@ -8,8 +8,8 @@ from models.types import Canvas, Detections, DetectParams, UInt8Array
 InputFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "heif"]
 MaskMethod = Literal["gaussian", "pixelate", "solid", "elliptical"]
 MaskShape = Literal["rect", "ellipse"]
-MaskFill = Literal["blur", "pixelate", "solid"] | tuple[int, int, int]
-"""What lies over a face: made of its own pixels, black, or one colour (R, G, B)."""
+MaskFill = Literal["blur", "pixelate", "solid", "image"] | tuple[int, int, int]
+"""What lies over a face: made of its own pixels, black, another picture, or one colour (R, G, B)."""
 
 OutputFormat = Literal["jpeg", "png", "webp"]
 
@@ -75,6 +75,7 @@ class MaskParams:
     has_floor: bool = True  # a strength that would not hide a face is raised
     regions: tuple[Region, ...] = ()  # hidden as well, without padding
     choice: FaceChoice = EVERY_FACE
+    fill_image: bytes | None = None  # an encoded picture; of fill="image", None otherwise
 
 
 @dataclass(frozen=True, slots=True)

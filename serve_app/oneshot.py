@@ -61,7 +61,8 @@ def mask_files(
     image_format: Annotated[OutputFormat, typer.Option("--format")] = "jpeg",
     quality: Annotated[int, typer.Option(min=1, max=100)] = 95,
     shape: Annotated[MaskShape | None, typer.Option(help="In place of the method's.")] = None,
-    fill: Annotated[str | None, typer.Option(help="blur, pixelate, solid or color:#rrggbb.")] = None,
+    fill: Annotated[str | None, typer.Option(help="blur, pixelate, solid, image or color:#rrggbb.")] = None,
+    fill_image: Annotated[Path | None, typer.Option(help="Of --fill image.", exists=True)] = None,
     has_floor: Annotated[
         bool,
         typer.Option("--strength-floor/--no-strength-floor", help="Raise a strength that hides nothing."),
@@ -89,6 +90,7 @@ def mask_files(
             has_floor,
             () if regions is None else parse_regions(regions),
             choice,
+            None if fill_image is None else fill_image.read_bytes(),
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error

@@ -51,13 +51,17 @@ class Masker:
         boxes: Float32Array,
         params: MaskParams,
         timeout_s: float,
+        patch: PictureParcel | None = None,
     ) -> MaskedParcel | FaceError:
-        """Hide the faces in `boxes` (N, 4), and the regions asked for; the result lies behind the picture."""
+        """Hide the faces in `boxes` (N, 4), and the regions asked for; the result lies behind the picture.
+
+        `patch` is what fill="image" lays over them.
+        """
         arrived_s = time.perf_counter()
 
         def work() -> MaskedParcel:
             queue_ms = (time.perf_counter() - arrived_s) * 1e3
-            masked = mask(picture.unpack(), boxes, params)
+            masked = mask(picture.unpack(), boxes, params, None if patch is None else patch.unpack())
             encoded = np.frombuffer(masked.data, np.uint8)
             data = send(encoded, picture.pixels.locker, picture.pixels)
             times = (queue_ms, masked.mask_ms, masked.encode_ms)

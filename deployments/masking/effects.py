@@ -71,6 +71,17 @@ def filled(crop: UInt8Array, colour: tuple[int, int, int]) -> UInt8Array:
     return np.broadcast_to(row, crop.shape).copy()
 
 
+def patched(crop: UInt8Array, patch: UInt8Array) -> UInt8Array:
+    """Another picture (h, w, 3), stretched over the region, opaque where the picture has alpha."""
+    height, width, channels = crop.shape
+    is_smaller = height * width < patch.shape[0] * patch.shape[1]
+    interpolation = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
+    covering = _as_image(cv2.resize(patch, (width, height), interpolation=interpolation), patch)
+    if channels == 3:
+        return covering
+    return np.concatenate([covering, np.full((height, width, 1), 255, np.uint8)], axis=2)
+
+
 def within_ellipse(hidden: UInt8Array, crop: UInt8Array) -> UInt8Array:
     """`hidden` inside the ellipse inscribed in the region, hard-edged; `crop` outside of it."""
     height, width = crop.shape[:2]

@@ -6,8 +6,16 @@ from typing import Final
 import numpy as np
 
 from deployments.errors import MaskingError
-from deployments.masking.effects import filled, gaussian, pixelate, premultiplied, straight, within_ellipse
-from deployments.masking.encode import encode
+from deployments.masking.effects import (
+    filled,
+    gaussian,
+    patched,
+    pixelate,
+    premultiplied,
+    straight,
+    within_ellipse,
+)
+from deployments.masking.encode import encode, flattened
 from deployments.masking.regions import expand_boxes, least_strengths, region_boxes, scaled_strengths
 from deployments.types import Masked, MaskFill, MaskMethod, MaskParams, MaskShape, Picture
 from models.types import Float32Array, UInt8Array
@@ -21,7 +29,7 @@ STYLES: Final[dict[MaskMethod, tuple[MaskShape, MaskFill]]] = {
 BLACK: Final = (0, 0, 0)
 
 
-def mask(picture: Picture, boxes: Float32Array, params: MaskParams) -> Masked:
+def mask(picture: Picture, boxes: Float32Array, params: MaskParams, patch: Picture | None = None) -> Masked:
     """Hide every face and every region asked for, and encode the result.
 
     The picture's pixels are written to when they can be: the caller hands them over.
@@ -30,14 +38,15 @@ def mask(picture: Picture, boxes: Float32Array, params: MaskParams) -> Masked:
         picture: The upright picture.
         boxes: (N, 4) faces in source pixels, all of which are hidden.
         params: How, and which regions as well.
+        patch: Of fill="image": what lies over each face.
 
     Raises:
-        MaskingError: A box is not finite, or a region was left out.
+        MaskingError: A box is not finite, a region was left out, or there is no patch for it.
         UnencodableError: The output format cannot hold a picture of this size.
     """
     started = time.perf_counter()
     pixels = picture.pixels if picture.pixels.flags.writeable else picture.pixels.copy()
-    masked, raised = hide_faces(pixels, boxes, params)
+    masked, raised = hide_faces(pixels, boxes, params, None if patch is None else flattened(patch.pixels))
     if masked != len(boxes) + len(params.regions):
         raise MaskingError("a face was left out")
     hidden_at = time.perf_counter()
@@ -46,7 +55,9 @@ def mask(picture: Picture, boxes: Float32Array, params: MaskParams) -> Masked:
     return Masked(data, masked, (hidden_at - started) * 1e3, (ended - hidden_at) * 1e3, raised)
 
 
-def hide_faces(pixels: UInt8Array, boxes: Float32Array, params: MaskParams) -> tuple[int, int]:
+def hide_faces(
+    pixels: UInt8Array, boxes: Float32Array, params: MaskParams, patch: UInt8Array | None = None
+) -> tuple[int, int]:
     """Write over faces and regions, one after the other, each on what the earlier ones left.
 
     So an overlap is hidden at least once.
@@ -55,14 +66,17 @@ def hide_faces(pixels: UInt8Array, boxes: Float32Array, params: MaskParams) -> t
         pixels: (H, W, 3 or 4), changed in place.
         boxes: (N, 4) faces in source pixels.
         params: How, and which regions as well.
+        patch: (h, w, 3) of fill="image".
 
     Returns:
         How many regions were hidden, and for how many of them the strength was raised to the floor.
 
     Raises:
-        MaskingError: A box is not finite.
+        MaskingError: A box is not finite, or there is no patch where it is needed.
     """
     shape, fill = style(params)
+    if fill == "image" and patch is None:
+        raise MaskingError("there is no picture to lay over the faces")
     height, width = pixels.shape[:2]
     areas = expand_boxes(boxes, params.padding, width, height)
     if params.regions:
@@ -79,7 +93,10 @@ def hide_faces(pixels: UInt8Array, boxes: Float32Array, params: MaskParams) -> t
     for area, strength in zip(areas, strengths, strict=True):
         x1, y1, x2, y2 = (int(v) for v in area)
         crop = np.ascontiguousarray(pixels[y1:y2, x1:x2])
-        hidden = hide(crop, fill, int(strength), has_noise=params.has_floor)
+        if patch is None:
+            hidden = hide(crop, fill, int(strength), has_noise=params.has_floor)
+        else:
+            hidden = patched(crop, patch)
         pixels[y1:y2, x1:x2] = hidden if shape == "rect" else within_ellipse(hidden, crop)
         masked += 1
     return masked, raised

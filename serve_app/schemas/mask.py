@@ -42,8 +42,9 @@ class MaskQuery(DetectQuery):
         str | None,
         Field(
             pattern=FILL_PATTERN,
-            description="In place of what the method hides with: `blur`, `pixelate`, `solid` (black), or "
-            "`color:#rrggbb`, whose `#` is `%23` in a URL and may be left out.",
+            description="In place of what the method hides with: `blur`, `pixelate`, `solid` (black), "
+            "`image` (the part `fill_image`), or `color:#rrggbb`, whose `#` is `%23` in a URL and may be "
+            "left out.",
             examples=["blur", "pixelate", "solid", "color:#1f6f5c"],
         ),
     ] = None

@@ -1,7 +1,7 @@
 """A picture's way through the pipeline with its recording beside it."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from deployments.types import Analysed, Anonymised, FacePipeline, MaskParams
@@ -61,6 +61,8 @@ class Processing:
         timeout_s: float,
     ) -> Hidden:
         """Find and hide the faces; the upload of the original overlaps."""
+        if upload.fill_image is not None:
+            masking = replace(masking, fill_image=upload.fill_image)
         started = time.perf_counter()
         recording = self._recorder.begin(upload, keep, masking.format, key_id) if self._recorder else None
         if recording is None:

@@ -39,6 +39,7 @@ pytestmark = pytest.mark.skipif(not host_id(), reason="no shared memory on this 
 REQUESTS = 300
 AT_ONCE = 16
 TIMEOUT_S = 2.0
+BLACK = cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
 MASKING = MaskParams(method="solid", format="png", padding=0.0)
 ASKED = (
     MASKING,
@@ -46,6 +47,7 @@ ASKED = (
     replace(MASKING, regions=((0.0, 600.0, 40.0, 40.0), (8.5, 0.0, 3.0, 3.0))),
     replace(MASKING, choice=FaceChoice(only=(0,), face_count=1, min_face=CELL)),
     replace(MASKING, choice=FaceChoice(skip=(), face_count=1)),
+    replace(MASKING, fill="image", fill_image=BLACK),
 )
 """What requests ask for in turn; each wants its one face hidden."""
 
@@ -187,11 +189,16 @@ class Stages:
         return answer
 
     async def mask(
-        self, picture: PictureParcel, boxes: Float32Array, params: MaskParams, timeout_s: float
+        self,
+        picture: PictureParcel,
+        boxes: Float32Array,
+        params: MaskParams,
+        timeout_s: float,
+        patch: PictureParcel | None,
     ) -> MaskedParcel | FaceError:
         def work() -> MaskedParcel | FaceError:
             try:
-                masked = mask(picture.unpack(), boxes, params)
+                masked = mask(picture.unpack(), boxes, params, None if patch is None else patch.unpack())
                 encoded = np.frombuffer(masked.data, np.uint8)
                 data = send(encoded, picture.pixels.locker, picture.pixels)
                 times = (0.0, masked.mask_ms, masked.encode_ms)
