@@ -1,5 +1,6 @@
 """Noise that nobody can foretell, over what is left of a face: sharpening brings up the noise."""
 
+import math
 import os
 from typing import Final
 
@@ -27,8 +28,7 @@ def dithered(pixels: UInt8Array, cell: float) -> UInt8Array:
         cell: Pixels; at least 1.
     """
     height, width, channels = pixels.shape
-    side = max(round(cell), 1)
-    rows, columns = -(-height // side), -(-width // side)
+    rows, columns = math.ceil(height / cell), math.ceil(width / cell)
     noise = _noise(rows, columns)
     if (rows, columns) != (height, width):
         enlarged = cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -18,7 +18,7 @@ from deployments.masking.effects import (
 from deployments.masking.encode import encode, flattened
 from deployments.masking.regions import expand_boxes, least_strengths, region_boxes, scaled_strengths
 from deployments.types import Masked, MaskFill, MaskMethod, MaskParams, MaskShape, Picture
-from models.types import Float32Array, UInt8Array
+from models.types import Float32Array, Int32Array, UInt8Array
 
 STYLES: Final[dict[MaskMethod, tuple[MaskShape, MaskFill]]] = {
     "gaussian": ("rect", "blur"),
@@ -83,12 +83,7 @@ def hide_faces(
         asked = region_boxes(params.regions)
         areas = np.concatenate([areas, expand_boxes(asked, 0.0, width, height)])
         boxes = np.concatenate([boxes, asked])
-    strengths = scaled_strengths(boxes, params.strength)
-    raised = 0
-    if params.has_floor:
-        least = least_strengths(boxes, fill)
-        raised = int((least > strengths).sum())
-        strengths = np.maximum(strengths, least)
+    strengths, raised = final_strengths(boxes, params)
     masked = 0
     for area, strength in zip(areas, strengths, strict=True):
         x1, y1, x2, y2 = (int(v) for v in area)
@@ -100,6 +95,15 @@ def hide_faces(
         pixels[y1:y2, x1:x2] = hidden if shape == "rect" else within_ellipse(hidden, crop)
         masked += 1
     return masked, raised
+
+
+def final_strengths(boxes: Float32Array, params: MaskParams) -> tuple[Int32Array, int]:
+    """Kernel or block (N,) in pixels for each box, and for how many of them it was raised to the floor."""
+    strengths = scaled_strengths(boxes, params.strength)
+    if not params.has_floor:
+        return strengths, 0
+    least = least_strengths(boxes, style(params)[1])
+    return np.maximum(strengths, least), int((least > strengths).sum())
 
 
 def style(params: MaskParams) -> tuple[MaskShape, MaskFill]:
