@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from deployments.masking.mask import final_strengths, hide_faces, style
 from deployments.masking.regions import expand_boxes
@@ -44,7 +43,8 @@ def scene_of(pixels: UInt8Array, found: Detections, face: int) -> Scene:
     x1, y1, x2, y2 = expand_boxes(found.boxes[face : face + 1], AROUND, width, height)[0].tolist()
     corner = np.array([x1, y1], np.float32)
     boxes = found.boxes - np.tile(corner, 2)
-    is_inside: npt.NDArray[np.bool_] = ((boxes[:, 2:] > 0) & (boxes[:, :2] < (x2 - x1, y2 - y1))).all(axis=1)
+    size = np.array([x2 - x1, y2 - y1], np.float32)
+    is_inside = np.logical_and(boxes[:, 2:] > 0, boxes[:, :2] < size).all(axis=1)
     part = np.ascontiguousarray(pixels[y1:y2, x1:x2])
     number = int(is_inside[:face].sum())
     return Scene(part, boxes[is_inside], number, found.landmarks[face] - corner, corner)
