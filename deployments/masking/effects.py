@@ -5,14 +5,14 @@ from typing import Final
 import cv2
 import numpy as np
 
-from deployments.masking.dither import dithered
+from deployments.masking.veil import veiled
 from models.types import UInt8Array
 
 SMALLEST_SIGMA: Final = 2.5
 """Sigma, in pixels of the reduced picture, at which the fast blur works: measured SSIM >= 0.99."""
 
 
-def gaussian(crop: UInt8Array, kernel: int, *, has_noise: bool = False) -> UInt8Array:
+def gaussian(crop: UInt8Array, kernel: int, *, has_veil: bool = False) -> UInt8Array:
     """Gaussian blur with a kernel of `kernel` pixels (an even one grows by 1; 1 changes nothing).
 
     The sigma is OpenCV's for that kernel. A large one is reached on a reduced copy of the crop, so that
@@ -21,7 +21,7 @@ def gaussian(crop: UInt8Array, kernel: int, *, has_noise: bool = False) -> UInt8
     Args:
         crop: (h, w, 3 or 4), blurred on its own: nothing outside the region flows in.
         kernel: At least 1.
-        has_noise: Dither the result; see `dithered`.
+        has_veil: Veil the result; see `veiled`.
     """
     kernel |= 1
     if kernel == 1:
@@ -31,12 +31,12 @@ def gaussian(crop: UInt8Array, kernel: int, *, has_noise: bool = False) -> UInt8
     factor = sigma / SMALLEST_SIGMA
     if factor < 2:
         blurred = _blurred(crop, sigma, sigma, kernel)
-        return dithered(blurred, sigma) if has_noise else blurred
+        return veiled(blurred, sigma) if has_veil else blurred
     small_width, small_height = max(1, round(width / factor)), max(1, round(height / factor))
     small = _reduced(crop, small_width, small_height)
     small = _blurred(small, sigma * small_width / width, sigma * small_height / height)
-    if has_noise:
-        small = dithered(small, SMALLEST_SIGMA)
+    if has_veil:
+        small = veiled(small, SMALLEST_SIGMA)
     return _as_image(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), crop)
 
 
@@ -45,13 +45,13 @@ def sigma_of(kernel: int) -> float:
     return 0.3 * ((kernel - 1) * 0.5 - 1) + 0.8  # cv2.getGaussianKernel
 
 
-def pixelate(crop: UInt8Array, block: int, *, has_noise: bool = False) -> UInt8Array:
+def pixelate(crop: UInt8Array, block: int, *, has_veil: bool = False) -> UInt8Array:
     """Squares of `block` pixels from the crop's top left, each of one colour: the mean of its pixels.
 
     Args:
         crop: (h, w, 3 or 4).
         block: At least 1.
-        has_noise: Dither the colours; see `dithered`.
+        has_veil: Veil the colours; see `veiled`.
     """
     height, width, channels = crop.shape
     tops, lefts = range(0, height, block), range(0, width, block)
@@ -64,8 +64,8 @@ def pixelate(crop: UInt8Array, block: int, *, has_noise: bool = False) -> UInt8A
     sums = np.add.reduceat(np.concatenate(rows).reshape(-1, width, channels), lefts, axis=1, dtype=np.int64)
     counts = (heights[:, None] * widths)[..., None]
     means: UInt8Array = ((sums + counts // 2) // counts).astype(np.uint8)
-    if has_noise:
-        means = dithered(means, 1.0)
+    if has_veil:
+        means = veiled(means, 1.0)
     return means.repeat(widths, axis=1).repeat(heights, axis=0)
 
 

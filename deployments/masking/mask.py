@@ -89,7 +89,7 @@ def hide_faces(
         x1, y1, x2, y2 = (int(v) for v in area)
         crop = np.ascontiguousarray(pixels[y1:y2, x1:x2])
         if patch is None:
-            hidden = hide(crop, fill, int(strength), has_noise=params.has_floor)
+            hidden = hide(crop, fill, int(strength), has_veil=params.has_floor)
         else:
             hidden = patched(crop, patch)
         pixels[y1:y2, x1:x2] = hidden if shape == "rect" else within_ellipse(hidden, crop)
@@ -112,7 +112,7 @@ def style(params: MaskParams) -> tuple[MaskShape, MaskFill]:
     return params.shape or shape, fill if params.fill is None else params.fill
 
 
-def hide(crop: UInt8Array, fill: MaskFill, strength: int, *, has_noise: bool) -> UInt8Array:
+def hide(crop: UInt8Array, fill: MaskFill, strength: int, *, has_veil: bool) -> UInt8Array:
     """New pixels for one region (h, w, 3 or 4), `strength` in pixels."""
     if not isinstance(fill, str):
         return filled(crop, fill)
@@ -120,5 +120,5 @@ def hide(crop: UInt8Array, fill: MaskFill, strength: int, *, has_noise: bool) ->
         return filled(crop, BLACK)
     effect = gaussian if fill == "blur" else pixelate
     if crop.shape[2] == 3:
-        return effect(crop, strength, has_noise=has_noise)
-    return straight(effect(premultiplied(crop), strength, has_noise=has_noise))
+        return effect(crop, strength, has_veil=has_veil)
+    return straight(effect(premultiplied(crop), strength, has_veil=has_veil))
