@@ -37,3 +37,7 @@ class StageLostError(OverloadedError):
 
 class DeadlineExceededError(FaceError):
     """The request's deadline passed before its result was ready."""
+
+
+class VideoError(FaceError):
+    """A film cannot be masked, or not to its end; says why, and what is left of it."""

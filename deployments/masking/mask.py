@@ -10,7 +10,7 @@ from deployments.masking.effects import filled, gaussian, pixelate, premultiplie
 from deployments.masking.encode import encode
 from deployments.masking.regions import expand_boxes, least_strengths, region_boxes, scaled_strengths
 from deployments.types import Masked, MaskFill, MaskMethod, MaskParams, MaskShape, Picture
-from models.types import Float32Array, UInt8Array
+from models.types import Float32Array, Int32Array, UInt8Array
 
 STYLES: Final[dict[MaskMethod, tuple[MaskShape, MaskFill]]] = {
     "gaussian": ("rect", "blur"),
@@ -64,25 +64,44 @@ def hide_faces(pixels: UInt8Array, boxes: Float32Array, params: MaskParams) -> t
     """
     shape, fill = style(params)
     height, width = pixels.shape[:2]
+    areas, strengths, raised = areas_to_hide(boxes, params, width, height)
+    masked = 0
+    for area, strength in zip(areas, strengths, strict=True):
+        x1, y1, x2, y2 = (int(v) for v in area)
+        crop = np.ascontiguousarray(pixels[y1:y2, x1:x2])
+        pixels[y1:y2, x1:x2] = hide(crop, shape, fill, int(strength), has_noise=params.has_floor)
+        masked += 1
+    return masked, raised
+
+
+def areas_to_hide(
+    boxes: Float32Array, params: MaskParams, width: int, height: int
+) -> tuple[Int32Array, Int32Array, int]:
+    """Where something is hidden, and how strongly.
+
+    Args:
+        boxes: (N, 4) faces in source pixels.
+        params: How, and which regions as well.
+        width: Of the picture, pixels.
+        height: Of the picture, pixels.
+
+    Returns:
+        (M, 4) x1, y1, x2, y2 of faces with their padding, then of regions; (M,) strengths in pixels; for how
+        many the strength was raised to the floor.
+
+    Raises:
+        MaskingError: A box is not finite.
+    """
     areas = expand_boxes(boxes, params.padding, width, height)
     if params.regions:
         asked = region_boxes(params.regions)
         areas = np.concatenate([areas, expand_boxes(asked, 0.0, width, height)])
         boxes = np.concatenate([boxes, asked])
     strengths = scaled_strengths(boxes, params.strength)
-    raised = 0
-    if params.has_floor:
-        least = least_strengths(boxes, fill)
-        raised = int((least > strengths).sum())
-        strengths = np.maximum(strengths, least)
-    masked = 0
-    for area, strength in zip(areas, strengths, strict=True):
-        x1, y1, x2, y2 = (int(v) for v in area)
-        crop = np.ascontiguousarray(pixels[y1:y2, x1:x2])
-        hidden = hide(crop, fill, int(strength), has_noise=params.has_floor)
-        pixels[y1:y2, x1:x2] = hidden if shape == "rect" else within_ellipse(hidden, crop)
-        masked += 1
-    return masked, raised
+    if not params.has_floor:
+        return areas, strengths, 0
+    least = least_strengths(boxes, style(params)[1])
+    return areas, np.maximum(strengths, least), int((least > strengths).sum())
 
 
 def style(params: MaskParams) -> tuple[MaskShape, MaskFill]:
@@ -91,8 +110,13 @@ def style(params: MaskParams) -> tuple[MaskShape, MaskFill]:
     return params.shape or shape, fill if params.fill is None else params.fill
 
 
-def hide(crop: UInt8Array, fill: MaskFill, strength: int, *, has_noise: bool) -> UInt8Array:
-    """New pixels for one region (h, w, 3 or 4), `strength` in pixels."""
+def hide(crop: UInt8Array, shape: MaskShape, fill: MaskFill, strength: int, *, has_noise: bool) -> UInt8Array:
+    """New pixels for one area (h, w, 3 or 4), `strength` in pixels; outside an ellipse, those of the crop."""
+    hidden = _hidden(crop, fill, strength, has_noise=has_noise)
+    return hidden if shape == "rect" else within_ellipse(hidden, crop)
+
+
+def _hidden(crop: UInt8Array, fill: MaskFill, strength: int, *, has_noise: bool) -> UInt8Array:
     if not isinstance(fill, str):
         return filled(crop, fill)
     if fill == "solid":
