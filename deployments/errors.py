@@ -19,6 +19,14 @@ class UnencodableError(FaceError):
     """The picture cannot be written in the format that was asked for, such as WebP over 16383 pixels."""
 
 
+class LosslessRefusedError(FaceError):
+    """The picture is no JPEG whose blocks can be changed one by one."""
+
+
+class LosslessUnavailableError(FaceError):
+    """The library that changes the blocks of a JPEG is not installed."""
+
+
 class MaskingError(FaceError):
     """Masking did not finish. There is no answer but an error."""
 

@@ -49,6 +49,7 @@ class MaskParams:
     padding: float = 0.15  # 0.0-1.0, share of the box added on every side
     format: OutputFormat = "jpeg"
     quality: int = 95  # 1-100
+    lossless: bool = False  # change nothing of a JPEG but the blocks under masks; quality is the file's own
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from deployments.masking.effects import elliptical, gaussian, pixelate, premulti
 from deployments.masking.encode import encode
 from deployments.masking.regions import expand_boxes, scaled_strengths
 from deployments.types import Masked, MaskMethod, MaskParams, Picture
-from models.types import Float32Array, UInt8Array
+from models.types import Float32Array, Int32Array, UInt8Array
 
 
 def mask(picture: Picture, boxes: Float32Array, params: MaskParams) -> Masked:
@@ -31,18 +31,24 @@ def mask(picture: Picture, boxes: Float32Array, params: MaskParams) -> Masked:
     pixels = picture.pixels if picture.pixels.flags.writeable else picture.pixels.copy()
     height, width = pixels.shape[:2]
     regions = expand_boxes(boxes, params.padding, width, height)
-    masked = 0
-    for region, strength in zip(regions, scaled_strengths(boxes, params.strength), strict=True):
-        x1, y1, x2, y2 = (int(v) for v in region)
-        hidden = hide(np.ascontiguousarray(pixels[y1:y2, x1:x2]), params.method, int(strength))
-        pixels[y1:y2, x1:x2] = hidden
-        masked += 1
+    masked = hide_regions(pixels, regions, scaled_strengths(boxes, params.strength), params)
     if masked != len(boxes):
         raise MaskingError("a face was left out")
     hidden_at = time.perf_counter()
     data = encode(pixels, picture.icc_profile, params.format, params.quality)
     ended = time.perf_counter()
     return Masked(data, masked, (hidden_at - started) * 1e3, (ended - hidden_at) * 1e3)
+
+
+def hide_regions(pixels: UInt8Array, regions: Int32Array, strengths: Int32Array, params: MaskParams) -> int:
+    """Hide regions (N, 4) in `pixels` (h, w, 3 or 4), each with its own strength (N,); how many it did."""
+    masked = 0
+    for region, strength in zip(regions, strengths, strict=True):
+        x1, y1, x2, y2 = (int(v) for v in region)
+        hidden = hide(np.ascontiguousarray(pixels[y1:y2, x1:x2]), params.method, int(strength))
+        pixels[y1:y2, x1:x2] = hidden
+        masked += 1
+    return masked
 
 
 def hide(crop: UInt8Array, method: MaskMethod, strength: int) -> UInt8Array:
