@@ -59,10 +59,13 @@ def mask_files(
     padding: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.15,
     image_format: Annotated[OutputFormat, typer.Option("--format")] = "jpeg",
     quality: Annotated[int, typer.Option(min=1, max=100)] = 95,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="JPEG to JPEG: encode only the blocks under masks anew.")
+    ] = False,
 ) -> None:
     """Hide faces: writes one picture for each input. Exit code 1 if one failed."""
     params = DetectParams(confidence, nms_threshold, max_faces)
-    masking = MaskParams(method, strength, padding, image_format, quality)
+    masking = MaskParams(method, strength, padding, image_format, quality, lossless)
     found = list(pictures(files))
     targets = targets_of(found, files, output, image_format)
     pipeline = _pipeline(load_settings())

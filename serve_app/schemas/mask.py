@@ -23,10 +23,17 @@ class MaskQuery(DetectQuery):
     ] = 0.15
     format: Annotated[OutputFormat, Field(description="Format of the answer.")] = "jpeg"
     quality: Annotated[int, Field(ge=1, le=100, description="Of jpeg and webp.")] = 95
+    lossless: Annotated[
+        bool,
+        Field(
+            description="JPEG to JPEG: encode nothing anew but the blocks under masks, with the file's own "
+            "quality. Other pictures get 415."
+        ),
+    ] = False
 
     def mask_params(self) -> MaskParams:
         """As the pipeline takes them."""
-        return MaskParams(self.method, self.strength, self.padding, self.format, self.quality)
+        return MaskParams(self.method, self.strength, self.padding, self.format, self.quality, self.lossless)
 
 
 class Masking(BaseModel):
@@ -43,6 +50,7 @@ class Output(BaseModel):
 
     format: OutputFormat
     quality: int
+    lossless: bool
     size_bytes: int
     image_base64: str
 
@@ -74,6 +82,7 @@ def mask_body(
     answer["output"] = {
         "format": masking.format,
         "quality": masking.quality,
+        "lossless": masking.lossless,
         "size_bytes": len(masked.data),
         "image_base64": base64.b64encode(masked.data).decode(),
     }
