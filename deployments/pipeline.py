@@ -18,6 +18,7 @@ from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.detection.batch import BatchItem, infer_batch
 from deployments.errors import DeadlineExceededError, MaskingError, OverloadedError, StageLostError
+from deployments.masking.choice import check_regions, chosen_faces
 from deployments.masking.lossless import check_lossless, mask_lossless
 from deployments.masking.mask import mask
 from deployments.metrics import DECODED_PIXELS, STAGE_LOST
@@ -127,18 +128,21 @@ class ServePipeline:
             check_lossless(data, masking)
         upload = send(np.frombuffer(data, np.uint8), locker)
         decoded = await self._decode(data, upload, not masking.lossless, locker, deadline)
+        check_regions(masking.regions, decoded.info.width, decoded.info.height)
         with _in_flight(decoded):
             analysed = await self._find(decoded, params, deadline)
-            boxes = analysed.inferred.detections.boxes
+            found = analysed.inferred.detections.boxes
+            boxes = chosen_faces(found, masking.choice)
             if masking.lossless:
                 parcel = await self._hide_lossless(data, upload, decoded, boxes, masking, deadline)
             else:
                 parcel = await self._hide(decoded, boxes, masking, deadline)
         encoded = receive(parcel.data).tobytes()
-        if not encoded or parcel.regions_masked != len(boxes):
+        if not encoded or parcel.regions_masked != len(boxes) + len(masking.regions):
             raise MaskingError("the masker's answer is no masked picture")
-        masked = Masked(encoded, parcel.regions_masked, parcel.mask_ms, parcel.encode_ms)
-        return Anonymised(analysed, masked, parcel.queue_ms)
+        times = (parcel.mask_ms, parcel.encode_ms)
+        masked = Masked(encoded, parcel.regions_masked, *times, parcel.strength_raised)
+        return Anonymised(analysed, masked, parcel.queue_ms, len(found) - len(boxes))
 
     async def _hide(
         self, decoded: DecodedParcel, boxes: Float32Array, masking: MaskParams, deadline: Deadline
@@ -226,8 +230,10 @@ class LocalPipeline:
         decoded = await asyncio.to_thread(
             decode, data, max_pixels=self._max_pixels, keep_picture=keep_picture
         )
+        check_regions(masking.regions, decoded.info.width, decoded.info.height)
         inferred = await self._infer(decoded.canvas, params, deadline)
-        boxes = inferred.detections.boxes
+        found = inferred.detections.boxes
+        boxes = chosen_faces(found, masking.choice)
         if masking.lossless:
             size = decoded.info.width, decoded.info.height
             masked = await asyncio.to_thread(mask_lossless, data, *size, boxes, masking)
@@ -235,7 +241,7 @@ class LocalPipeline:
             raise InferenceError("the decoder sent no picture to mask")
         else:
             masked = await asyncio.to_thread(mask, decoded.picture, boxes, masking)
-        return Anonymised(_analysed(decoded, 0.0, inferred), masked, 0.0)
+        return Anonymised(_analysed(decoded, 0.0, inferred), masked, 0.0, len(found) - len(boxes))
 
     async def _infer(self, canvas: Canvas, params: DetectParams, deadline: Deadline) -> Inferred:
         item = BatchItem(canvas, params, deadline, time.perf_counter())

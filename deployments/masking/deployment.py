@@ -54,7 +54,7 @@ class Masker:
         params: MaskParams,
         timeout_s: float,
     ) -> MaskedParcel | FaceError:
-        """Hide the faces in `boxes` (N, 4) of one picture; the result lies behind it in its locker."""
+        """Hide the faces in `boxes` (N, 4), and the regions asked for; the result lies behind the picture."""
 
         def work() -> Masked:
             return mask(picture.unpack(), boxes, params)
@@ -69,7 +69,7 @@ class Masker:
         params: MaskParams,
         timeout_s: float,
     ) -> MaskedParcel | FaceError:
-        """Hide the faces of a JPEG in its coefficients; the result lies behind its canvas."""
+        """Hide the same in the coefficients of a JPEG; the result lies behind its canvas."""
 
         def work() -> Masked:
             data = receive(upload).tobytes()
@@ -87,7 +87,8 @@ class Masker:
             queue_ms = (time.perf_counter() - arrived_s) * 1e3
             masked = work()
             data = send(np.frombuffer(masked.data, np.uint8), behind.locker, behind)
-            return MaskedParcel(data, masked.regions_masked, queue_ms, masked.mask_ms, masked.encode_ms)
+            times = (queue_ms, masked.mask_ms, masked.encode_ms)
+            return MaskedParcel(data, masked.regions_masked, *times, masked.strength_raised)
 
         with self._load.picture():
             masked = await self._worker.run(packed, Deadline.after(timeout_s))

@@ -19,12 +19,11 @@ from deployments.decoding.sniff import sniff
 from deployments.errors import ImageDecodeError, LosslessRefusedError, MaskingError, UnencodableError
 from deployments.masking.jpeg_frame import Frame, read_frame
 from deployments.masking.jpeg_segments import JFIF, with_segments
-from deployments.masking.mask import hide_regions
-from deployments.masking.regions import expand_boxes, scaled_strengths
+from deployments.masking.mask import Areas, areas_of, hide_areas
 from deployments.masking.turbojpeg import Planes, look, rewrite
 from deployments.masking.window import Window, Written, hide_in, windows_of
 from deployments.types import Masked, MaskParams
-from models.types import Float32Array, Int32Array, UInt8Array
+from models.types import Float32Array, UInt8Array
 
 _END: Final = b"\xff\xd9"
 
@@ -48,7 +47,7 @@ def check_lossless(data: bytes, params: MaskParams) -> None:
 
 
 def mask_lossless(data: bytes, width: int, height: int, boxes: Float32Array, params: MaskParams) -> Masked:
-    """Hide every face of a JPEG; the blocks that are under no mask keep their coefficients.
+    """Hide every face of a JPEG, and every region asked for; all other blocks keep their coefficients.
 
     The result is baseline, has the input's quantisation tables and sampling, and of its metadata the ICC
     profile and the orientation.
@@ -58,7 +57,7 @@ def mask_lossless(data: bytes, width: int, height: int, boxes: Float32Array, par
         width: Of the upright picture in which the faces were found.
         height: The same.
         boxes: (N, 4) faces in upright pixels.
-        params: Method, strength and padding; format and quality are the file's own.
+        params: How, and which regions as well; format and quality are the file's own.
 
     Raises:
         LosslessRefusedError: See `check_lossless`; or the file has faults.
@@ -71,37 +70,31 @@ def mask_lossless(data: bytes, width: int, height: int, boxes: Float32Array, par
     stored = (height, width) if swaps_sides(orientation) else (width, height)
     if stored != (frame.width, frame.height):
         raise MaskingError("the faces are those of another picture")
-    masks = _Masks(frame, orientation, expand_boxes(boxes, params.padding, width, height), boxes, params)
+    areas = areas_of(boxes, params, width, height)
+    masks = _Masks(frame, orientation, areas, params)
     copy = rewrite(data, frame, masks.hide)
-    if masks.count != len(boxes):
+    if masks.count != len(boxes) + len(params.regions):
         raise MaskingError("a face was left out")
     result = with_segments(_without_density(copy), _profile(header, frame), orientation)
     _check(result, frame, masks.written)
     masked_ms = masks.spent_s * 1e3
-    return Masked(result, masks.count, masked_ms, (time.perf_counter() - started) * 1e3 - masked_ms)
+    rest_ms = (time.perf_counter() - started) * 1e3 - masked_ms
+    return Masked(result, masks.count, masked_ms, rest_ms, areas.raised)
 
 
 class _Masks:
     """The regions of one picture, on their way into its coefficients."""
 
-    def __init__(
-        self,
-        frame: Frame,
-        orientation: int,
-        regions: Int32Array,
-        boxes: Float32Array,
-        params: MaskParams,
-    ) -> None:
+    def __init__(self, frame: Frame, orientation: int, areas: Areas, params: MaskParams) -> None:
         self.count = 0
         self.written: list[Written] = []
         self.spent_s = 0.0
         self._frame = frame
         self._orientation = orientation
-        self._regions = regions
-        self._strengths = scaled_strengths(boxes, params.strength)
+        self._areas = areas
         self._params = params
         size = (frame.height, frame.width) if swaps_sides(orientation) else (frame.width, frame.height)
-        self._stored = stored_regions(regions, orientation, *size)
+        self._stored = stored_regions(areas.regions, orientation, *size)
 
     def hide(self, planes: Planes, space: str) -> None:
         """Write every region into the coefficients."""
@@ -124,8 +117,8 @@ class _Masks:
         corner = upright_regions(part, self._orientation, self._frame.width, self._frame.height)[0, :2]
         turned = upright(pixels, self._orientation)
         turned = turned.copy() if turned is pixels else turned
-        regions = self._regions[members] - np.tile(corner, 2)
-        self.count += hide_regions(turned, regions, self._strengths[members], self._params)
+        regions = self._areas.regions[members] - np.tile(corner, 2)
+        self.count += hide_areas(turned, regions, self._areas.strengths[members], self._params)
         return turned_back(turned, self._orientation)
 
 

@@ -92,7 +92,8 @@ async def test_a_lossless_mask_gets_the_upload_and_no_picture(astronaut: NDArray
     ) -> MaskedParcel:
         masked = mask_lossless(receive(upload).tobytes(), canvas.width, canvas.height, boxes, params)
         encoded = send(np.frombuffer(masked.data, np.uint8), canvas.pixels.locker, canvas.pixels)
-        return MaskedParcel(encoded, masked.regions_masked, 0.0, masked.mask_ms, masked.encode_ms)
+        times = (0.0, masked.mask_ms, masked.encode_ms)
+        return MaskedParcel(encoded, masked.regions_masked, *times, masked.strength_raised)
 
     stages: list[Any] = [Here(decode=decode_here), Here(detect=detect), Here(mask_lossless=hide)]
     pipeline = ServePipeline(*stages)

@@ -3,6 +3,7 @@
 import io
 import itertools
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,10 +118,10 @@ def test_the_mask_is_the_ordinary_one_and_what_is_outside_stays(
 ) -> None:
     data = jpeg(astronaut, sampling)
     pixels = upright_pixels(data)
-    params = MaskParams(method=method, strength=60, padding=0.1, format="png")
+    params = MaskParams(method=method, strength=60, padding=0.1, format="png", has_floor=False)
     ordinary = mask(Picture(pixels.copy(), None), boxes(FACE), params).data
     expected = np.asarray(Image.open(io.BytesIO(ordinary))).astype(int)
-    result = upright_pixels(hidden(data, FACE, params=MaskParams(method, 60, 0.1, lossless=True)))
+    result = upright_pixels(hidden(data, FACE, params=replace(params, format="jpeg", lossless=True)))
     x1, y1, x2, y2 = expand_boxes(boxes(FACE), 0.1, 512, 512)[0]
     difference = np.abs(result.astype(int) - expected)
     assert difference[y1:y2, x1:x2].mean() < 3.0
@@ -228,7 +229,9 @@ def test_a_jpeg_of_rgb_planes_keeps_its_colours(astronaut: UInt8Array) -> None:
     data = encode(astronaut, "JPEG", keep_rgb=True, quality=95)
     result = upright_pixels(hidden(data, FACE, params=MaskParams(padding=0.0)))
     x1, y1, x2, y2 = expand_boxes(boxes(FACE), 0.0, 512, 512)[0]
-    assert np.abs(result[y1:y2, x1:x2].mean((0, 1)) - astronaut[y1:y2, x1:x2].mean((0, 1))).max() < 4
+    assert (
+        np.abs(result[y1:y2, x1:x2].mean((0, 1)) - astronaut[y1:y2, x1:x2].mean((0, 1))).max() < 12
+    )  # noise lies on blurs
     assert np.array_equal(result[:64], upright_pixels(data)[:64])
 
 
@@ -309,7 +312,7 @@ def test_faces_of_another_picture_are_an_error(astronaut: UInt8Array) -> None:
     turned = jpeg(astronaut[:400], exif=exif_with_orientation(6))
     with pytest.raises(MaskingError, match="another picture"):
         mask_lossless(turned, 512, 400, boxes(FACE), SOLID)
-    with pytest.raises(MaskingError, match="not finite"):
+    with pytest.raises(MaskingError, match="boxes are none"):
         mask_lossless(jpeg(astronaut), 512, 512, boxes((0, 0, float("nan"), 9)), SOLID)
 
 
