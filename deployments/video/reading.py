@@ -16,6 +16,7 @@ from deployments.decoding.exif import swaps_sides, upright
 from deployments.decoding.letterbox import fit
 from deployments.errors import VideoError
 from deployments.video.film import DEEP, PLAIN, Film, orientation_of, picture_stream
+from deployments.video.hdr import PQ, as_sdr
 from models.types import Canvas, UInt8Array
 
 Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -156,6 +157,8 @@ class _Frames:
         (plane,) = small.planes
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(small.height, plane.line_size)
         pixels: UInt8Array = rows[:, : 3 * small.width].reshape(small.height, small.width, 3)
+        if film.colours.transfer == PQ:
+            pixels = as_sdr(pixels)
         return Canvas(upright(pixels, film.orientation), film.width, film.height, scale)
 
 

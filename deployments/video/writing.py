@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from deployments.errors import VideoError
 from deployments.video.film import DEEP, FULL_RANGE, Film
 from deployments.video.formats import FORMATS
+from deployments.video.sound import bare_header
 
 PRESET: Final = "veryfast"
 """Of x264 and x265: three times as fast as their default for files of about the same size."""
@@ -104,14 +105,18 @@ class FilmWriter:
             return {index: self._add_sound(source.streams[index]) for index in film.sounds}
 
     def _add_sound(self, template: Stream) -> Stream:
+        codec = template.codec_context.name if template.codec_context else "unknown"
         try:
-            return self._output.add_stream_from_template(template)
+            stream = self._output.add_stream_from_template(template)
         except ValueError as error:
-            codec = template.codec_context.name if template.codec_context else "unknown"
+            container = self._output.format.name
+            instead = "" if container == "matroska" else "write a .mkv file, or "
             raise VideoError(
-                f"{self._output.format.name} cannot hold its sound ({codec}) as it is; write a .mkv file, or "
-                "leave the sound out with --no-audio"
+                f"{container} cannot hold its sound ({codec}) as it is; {instead}leave it out with --no-audio"
             ) from error
+        if header := stream.codec_context.extradata:
+            stream.codec_context.extradata = bare_header(codec, header)
+        return stream
 
     def _abandon(self) -> None:
         with contextlib.suppress(Exception):
