@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import av
+
 from deployments.errors import VideoError
 from deployments.types import MaskParams
 from deployments.video.ahead import ahead
@@ -43,6 +45,7 @@ class MaskedFilm:
 
     frames: int
     masked: int  # frames in which something is hidden
+    left_out: tuple[str, ...]  # kinds of the source's streams that are not in it
 
 
 def mask_film(
@@ -84,7 +87,7 @@ def mask_film(
     reason = ""
     frames = masked = 0
     part = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
-    with _removed(part):
+    with _removed(part), _explained():
         with FilmWriter(part, film, sound=video.sound, crf=video.crf) as writer, closing(finding):
             for item in tracked(finding, tracker):
                 if isinstance(item, Damage):
@@ -104,7 +107,7 @@ def mask_film(
         raise VideoError(
             f"{reason}; its {frames} frames that can be read are masked in {incomplete(target).name}"
         )
-    return MaskedFilm(frames, masked)
+    return MaskedFilm(frames, masked, film.left_out)
 
 
 def incomplete(target: Path) -> Path:
@@ -133,6 +136,15 @@ def tracked(items: Iterator[Looked | Sound | Damage], tracker: Tracker) -> Itera
             yield item
     for frame, boxes in zip(waiting, tracker.end(), strict=True):
         yield Tracked(frame, boxes)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Around what may fail in FFmpeg: the reader explains its own errors."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise VideoError(f"the masked film cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager

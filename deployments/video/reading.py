@@ -69,12 +69,12 @@ def read(film: Film, *, sound: bool) -> Generator[Item]:
     with av.open(str(film.path), metadata_errors="ignore") as container:
         picture = picture_stream(container)
         picture.codec_context.thread_type = av.codec.context.ThreadType.AUTO
-        sounds = [container.streams[index] for index in film.sounds if sound]
         try:
-            for packet in container.demux([picture, *sounds]):
+            for packet in container.demux():
                 end_s = max(end_s, _end_s(packet))
                 if packet.stream.index != film.picture:
-                    if packet.pts is not None and packet.pts * packet.time_base >= -PRIMING_S:
+                    is_heard = packet.pts is not None and packet.pts * packet.time_base >= -PRIMING_S
+                    if sound and is_heard and packet.stream.index in film.sounds:
                         yield Sound(_from_start(packet, film.start_s))
                     continue
                 broken += packet.is_corrupt

@@ -45,6 +45,7 @@ class FilmWriter:
         self._output = av.open(
             str(path), "w", format=FORMATS[path.suffix.lower()], container_options=_options(path)
         )
+        self._last: dict[int, int] = {}  # dts of each stream of sound, in the source's time base
         try:
             self._picture = self._add_picture(film, crf)
             self._sounds = self._add_sounds(film) if sound else {}
@@ -74,8 +75,12 @@ class FilmWriter:
         self._output.mux(self._picture.encode(image))
 
     def copy(self, packet: "Packet[Any]") -> None:
-        """A packet of sound, as it is."""
-        packet.stream = self._sounds[packet.stream_index]
+        """A packet of sound, as it is; only a time that falls, which no container takes, is mended."""
+        stream = packet.stream = self._sounds[packet.stream_index]
+        dts = packet.pts if packet.dts is None else packet.dts
+        if dts is not None:
+            packet.dts = self._last[stream.index] = max(dts, self._last.get(stream.index, dts))
+            packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
         self._output.mux(packet)
 
     def _add_picture(self, film: Film, crf: int) -> VideoStream:
