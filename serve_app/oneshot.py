@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from deployments.types import MaskMethod, MaskParams, OutputFormat
+from deployments.types import MaskMethod, MaskParams, MaskShape, OutputFormat
 from models.errors import FaceError
 from models.resolve import resolve_model
 from models.scrfd import Scrfd
 from models.types import DetectParams
 from serve_app.films import Films, film_target, is_film
+from serve_app.schemas.choice import face_choice, parse_fill, parse_regions
 from serve_app.schemas.detect import detection_list
 from serve_app.settings import Settings, load_settings
 
@@ -68,10 +69,38 @@ def mask_files(
     crf: Annotated[int, typer.Option(min=0, max=51, help="Of films: less is better and larger.")] = 20,
     every: Annotated[int, typer.Option(min=1, max=30, help="Look at each N-th frame of films only.")] = 1,
     audio: Annotated[bool, typer.Option(help="Keep the sound of films.")] = True,
+    shape: Annotated[MaskShape | None, typer.Option(help="In place of the method's.")] = None,
+    fill: Annotated[str | None, typer.Option(help="blur, pixelate, solid or color:#rrggbb.")] = None,
+    has_floor: Annotated[
+        bool,
+        typer.Option("--strength-floor/--no-strength-floor", help="Raise a strength that hides nothing."),
+    ] = True,
+    min_face: Annotated[int, typer.Option(min=0, help="Smaller faces (pixels) stay as they are.")] = 0,
+    regions: Annotated[str | None, typer.Option(help="Hide as well: [[x, y, width, height], ...].")] = None,
+    skip: Annotated[str | None, typer.Option(help="Leave these faces: [index, ...], of one picture.")] = None,
+    only: Annotated[str | None, typer.Option(help="Hide these faces only: [index, ...].")] = None,
+    face_count: Annotated[
+        int | None, typer.Option(min=0, help="With skip or only: faces found then.")
+    ] = None,
 ) -> None:
     """Hide faces: writes one picture or film for each input. Exit code 1 if one failed."""
     params = DetectParams(confidence, nms_threshold, max_faces)
-    masking = MaskParams(method, strength, padding, image_format, quality)
+    try:
+        choice = face_choice(skip, only, face_count, min_face)
+        masking = MaskParams(
+            method,
+            strength,
+            padding,
+            image_format,
+            quality,
+            shape,
+            None if fill is None else parse_fill(fill),
+            has_floor,
+            () if regions is None else parse_regions(regions),
+            choice,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     found = list(pictures(files, films_too=True))
     targets = targets_of(found, files, output, image_format)
     settings = load_settings()

@@ -9,8 +9,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from deployments.errors import MaskingError
-from deployments.masking.mask import hide
-from deployments.masking.regions import expand_boxes, scaled_strengths
+from deployments.masking.mask import areas_to_hide, hide, style
 from deployments.types import MaskParams
 from deployments.video.film import DEEP, Colours
 from deployments.video.reading import Plane, planes
@@ -30,13 +29,13 @@ class Conversion:
 
 
 def hide_faces(image: VideoFrame, colours: Colours, boxes: Float32Array, params: MaskParams) -> None:
-    """Hide every box in a frame, in place; all else keeps its numbers.
+    """Hide every box and region in a frame, in place; all else keeps its numbers.
 
     Args:
         image: PLAIN or DEEP, its own to write to.
         colours: What its numbers mean.
         boxes: (N, 4) faces in pixels, to be padded.
-        params: Method, strength and padding.
+        params: How, and which regions as well.
 
     Raises:
         MaskingError: A box is not finite, or was left out.
@@ -44,19 +43,20 @@ def hide_faces(image: VideoFrame, colours: Colours, boxes: Float32Array, params:
     luma, *chroma = planes(image)
     height, width = luma.shape
     conversion = conversion_of(colours, 10 if image.format.name == DEEP else 8)
-    regions = expand_boxes(boxes, params.padding, width, height)
-    # A pixel of chroma covers 2x2: regions grow to whole ones.
-    regions[:, :2] -= regions[:, :2] % 2
-    regions[:, 2:] += regions[:, 2:] % 2
+    shape, fill = style(params)
+    areas, strengths, _ = areas_to_hide(boxes, params, width, height)
+    # A pixel of chroma covers 2x2: areas grow to whole ones.
+    areas[:, :2] -= areas[:, :2] % 2
+    areas[:, 2:] += areas[:, 2:] % 2
     hidden = 0
-    for region, strength in zip(regions, scaled_strengths(boxes, params.strength), strict=True):
-        x1, y1, x2, y2 = (int(v) for v in region)
+    for area, strength in zip(areas, strengths, strict=True):
+        x1, y1, x2, y2 = (int(v) for v in area)
         crop = [luma[y1:y2, x1:x2], *(plane[y1 // 2 : y2 // 2, x1 // 2 : x2 // 2] for plane in chroma)]
-        masked = hide(_to_rgb(crop, conversion), params.method, int(strength))
+        masked = hide(_to_rgb(crop, conversion), shape, fill, int(strength), has_noise=params.has_floor)
         for view, plane in zip(crop, _to_planes(masked, conversion), strict=True):
             np.copyto(view, plane.clip(0, conversion.highest).round(), casting="unsafe")
         hidden += 1
-    if hidden != len(boxes):
+    if hidden != len(boxes) + len(params.regions):
         raise MaskingError("a face was left out")
 
 

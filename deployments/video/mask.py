@@ -10,8 +10,9 @@ from typing import Final
 
 import av
 
-from deployments.errors import VideoError
-from deployments.types import MaskParams
+from deployments.errors import ChoiceError, VideoError
+from deployments.masking.choice import check_regions
+from deployments.types import EVERY_FACE, MaskParams
 from deployments.video.ahead import ahead
 from deployments.video.film import probe
 from deployments.video.finding import Finder, Looked
@@ -68,7 +69,7 @@ def mask_film(
         target: To be written or replaced; its end is one of `formats.FORMATS`.
         scrfd: The detector.
         params: What counts as a face.
-        masking: Method, strength and padding.
+        masking: How, and which regions of every frame as well.
         video: See there.
         max_pixels: Of a frame.
         progress: Called with the seconds that are written, and those that will be, if known.
@@ -77,9 +78,13 @@ def mask_film(
         VideoError: It is no film, or a damaged one.
         InferenceError: The detector failed in a frame.
         MaskingError: A face could not be hidden.
+        ChoiceError: Faces are to be left out, or a region lies outside the frames.
         ImageTooLargeError: Its frames have more than `max_pixels`.
     """
+    if masking.choice != EVERY_FACE:
+        raise ChoiceError("in films every face is hidden; leaving out some is for pictures")
     film = probe(source, max_pixels)
+    check_regions(masking.regions, film.width, film.height)
     hold = min(max(round(HOLD_S * film.rate), LEAST_HELD), MOST_HELD)
     tracker = Tracker(max(hold, 2 * video.every), video.every)
     reading = ahead(read(film, sound=video.sound), QUEUED)
