@@ -8,8 +8,6 @@ from models.types import Canvas, Detections, DetectParams, UInt8Array
 InputFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "heif"]
 MaskMethod = Literal["gaussian", "pixelate", "solid", "elliptical"]
 MaskShape = Literal["rect", "ellipse"]
-MaskFill = Literal["blur", "pixelate", "solid", "image"] | tuple[int, int, int]
-"""What lies over a face: made of its own pixels, black, another picture, or one colour (R, G, B)."""
 
 OutputFormat = Literal["jpeg", "png", "webp"]
 
@@ -44,6 +42,17 @@ class Decoded:
     preprocess_ms: float  # scaling to the canvas
 
 
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A picture that is to lie over faces."""
+
+    pixels: UInt8Array  # (h, w, 3) RGB
+
+
+MaskFill = Literal["blur", "pixelate", "solid", "image"] | tuple[int, int, int] | Patch
+"""What lies over a face: made of its own pixels, black, one colour (R, G, B), or another picture, which is
+`image` until it is decoded."""
+
 Region = tuple[float, float, float, float]
 """x, y, width, height in pixels of the upright picture: finite, from 0 on, not empty."""
 
@@ -76,6 +85,7 @@ class MaskParams:
     regions: tuple[Region, ...] = ()  # hidden as well, without padding
     choice: FaceChoice = EVERY_FACE
     fill_image: bytes | None = None  # an encoded picture; of fill="image", None otherwise
+    lossless: bool = False  # change nothing of a JPEG but the blocks under masks; quality is the file's own
 
 
 @dataclass(frozen=True, slots=True)

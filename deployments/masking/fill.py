@@ -1,16 +1,26 @@
 """The picture that a client wants to lie over faces."""
 
+from dataclasses import replace
 from typing import Final
 
 from deployments.decoding.claim import claimed_pixels
 from deployments.decoding.sniff import sniff
 from deployments.errors import ChoiceError, ImageTooLargeError, UnsupportedFormatError
-from deployments.types import InputFormat, MaskParams
+from deployments.masking.encode import flattened
+from deployments.types import InputFormat, MaskParams, Patch, Picture
+from models.errors import InferenceError
 
 FORMATS: Final[tuple[InputFormat, ...]] = ("jpeg", "png", "webp", "gif")
 """Those whose header says how large they are."""
 
 MOST_PIXELS: Final = 1_000_000
+
+
+def with_patch(params: MaskParams, picture: Picture | None) -> MaskParams:
+    """The same, with the decoded picture as its fill."""
+    if picture is None:
+        raise InferenceError("the decoder sent no picture to lay over faces")
+    return replace(params, fill=Patch(flattened(picture.pixels)), fill_image=None)
 
 
 def fill_picture(params: MaskParams) -> bytes | None:

@@ -44,10 +44,10 @@ def scene_of(pixels: UInt8Array, found: Detections, face: int) -> Scene:
     corner = np.array([x1, y1], np.float32)
     boxes = found.boxes - np.tile(corner, 2)
     size = np.array([x2 - x1, y2 - y1], np.float32)
-    is_inside = np.logical_and(boxes[:, 2:] > 0, boxes[:, :2] < size).all(axis=1)
+    inside = np.flatnonzero(np.logical_and(boxes[:, 2:] > 0, boxes[:, :2] < size).all(axis=1))
     part = np.ascontiguousarray(pixels[y1:y2, x1:x2])
-    number = int(is_inside[:face].sum())
-    return Scene(part, boxes[is_inside], number, found.landmarks[face] - corner, corner)
+    number = int(np.searchsorted(inside, face))
+    return Scene(part, boxes[inside], number, found.landmarks[face] - corner, corner)
 
 
 def attacked(scene: Scene, way: MaskParams, times: int) -> Attack:

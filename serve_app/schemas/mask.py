@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, Field
 
 from deployments.masking.mask import style
-from deployments.types import Anonymised, MaskFill, MaskMethod, MaskParams, MaskShape, OutputFormat
+from deployments.types import Anonymised, MaskFill, MaskMethod, MaskParams, MaskShape, OutputFormat, Patch
 from models.types import DetectParams
 from serve_app.schemas.choice import FILL_PATTERN, face_choice, parse_fill, parse_indices, parse_regions
 from serve_app.schemas.detect import DetectQuery, DetectResponse, detect_answer, to_json
@@ -91,6 +91,14 @@ class MaskQuery(DetectQuery):
         ),
     ] = None
 
+    lossless: Annotated[
+        bool,
+        Field(
+            description="JPEG to JPEG: encode nothing anew but the blocks under masks, with the file's own "
+            "quality. Other pictures get 415."
+        ),
+    ] = False
+
     def mask_params(self) -> MaskParams:
         """As the pipeline takes them.
 
@@ -108,6 +116,7 @@ class MaskQuery(DetectQuery):
             self.strength_floor == "on",
             () if self.regions is None else parse_regions(self.regions),
             face_choice(self.skip, self.only, self.face_count, self.min_face),
+            lossless=self.lossless,
         )
 
 
@@ -140,6 +149,7 @@ class Output(BaseModel):
 
     format: OutputFormat
     quality: int
+    lossless: bool
     size_bytes: int
     image_base64: str
 
@@ -176,6 +186,7 @@ def mask_body(
     answer["output"] = {
         "format": masking.format,
         "quality": masking.quality,
+        "lossless": masking.lossless,
         "size_bytes": len(masked.data),
         "image_base64": base64.b64encode(masked.data).decode(),
     }
@@ -190,4 +201,6 @@ def choice_headers(result: Anonymised) -> dict[str, str]:
 
 def fill_text(fill: MaskFill) -> str:
     """As a query writes it."""
+    if isinstance(fill, Patch):
+        return "image"
     return fill if isinstance(fill, str) else f"color:#{bytes(fill).hex()}"

@@ -194,11 +194,10 @@ class Stages:
         boxes: Float32Array,
         params: MaskParams,
         timeout_s: float,
-        patch: PictureParcel | None,
     ) -> MaskedParcel | FaceError:
         def work() -> MaskedParcel | FaceError:
             try:
-                masked = mask(picture.unpack(), boxes, params, None if patch is None else patch.unpack())
+                masked = mask(picture.unpack(), boxes, params)
                 encoded = np.frombuffer(masked.data, np.uint8)
                 data = send(encoded, picture.pixels.locker, picture.pixels)
                 times = (0.0, masked.mask_ms, masked.encode_ms)
