@@ -17,6 +17,8 @@ from deployments.calls import CalleeLostError, Caller
 from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.detection.batch import BatchItem, infer_batch
+from deployments.detection.search import search
+from deployments.detection.uncertain import boxes_to_hide
 from deployments.errors import DeadlineExceededError, MaskingError, OverloadedError, StageLostError
 from deployments.masking.mask import mask
 from deployments.metrics import DECODED_PIXELS, STAGE_LOST
@@ -26,7 +28,7 @@ from deployments.transport import INLINE, Locker, Lockers, OtherHostError, recei
 from deployments.types import Analysed, Anonymised, Decoded, Inferred, Masked, MaskParams, ServedModel
 from models.errors import FaceError, InferenceError
 from models.scrfd import Scrfd
-from models.types import Canvas, DetectParams
+from models.types import Detail, DetectParams
 
 T = TypeVar("T")
 logger = logging.getLogger("face_api.pipeline")
@@ -114,20 +116,20 @@ class ServePipeline:
     async def _detect(
         self, data: bytes, params: DetectParams, locker: Locker, deadline: Deadline
     ) -> Analysed:
-        decoded = await self._decode(data, False, locker, deadline)
+        decoded = await self._decode(data, False, params.detail, locker, deadline)
         with _in_flight(decoded):
             return await self._find(decoded, params, deadline)
 
     async def _mask(
         self, data: bytes, params: DetectParams, masking: MaskParams, locker: Locker, deadline: Deadline
     ) -> Anonymised:
-        decoded = await self._decode(data, True, locker, deadline)
+        decoded = await self._decode(data, True, params.detail, locker, deadline)
         size = (decoded.info.height, decoded.info.width)
         if decoded.picture is None or decoded.picture.pixels.shape[:2] != size:
             raise InferenceError("the decoder sent no picture to mask, or another one")
         with _in_flight(decoded):
             analysed = await self._find(decoded, params, deadline)
-            boxes = analysed.inferred.detections.boxes
+            boxes = boxes_to_hide(analysed.inferred, params)
             parcel: MaskedParcel = await self._masker.ask(
                 "mask", deadline, decoded.picture, boxes, masking, deadline.left_s
             )
@@ -138,19 +140,20 @@ class ServePipeline:
         return Anonymised(analysed, masked, parcel.queue_ms)
 
     async def _decode(
-        self, data: bytes, keep_picture: bool, locker: Locker, deadline: Deadline
+        self, data: bytes, keep_picture: bool, detail: Detail, locker: Locker, deadline: Deadline
     ) -> DecodedParcel:
         with self._quarantine.decoding(data):
             upload = send(np.frombuffer(data, np.uint8), locker)
             decoded: DecodedParcel = await self._decoder.ask(
-                "decode", deadline, upload, keep_picture, locker, deadline.left_s
+                "decode", deadline, upload, keep_picture, detail, locker, deadline.left_s
             )
         return decoded
 
     async def _find(self, decoded: DecodedParcel, params: DetectParams, deadline: Deadline) -> Analysed:
         is_alone = self._in_flight <= self._detector.replicas
+        canvases = (decoded.canvas, *decoded.tiles)
         inferred: Inferred = await self._detector.ask(
-            "detect", deadline, decoded.canvas, params, is_alone, deadline.left_s
+            "detect", deadline, canvases, params, is_alone, deadline.left_s
         )
         return _analysed(decoded, decoded.queue_ms, inferred)
 
@@ -184,27 +187,39 @@ class LocalPipeline:
     async def detect(self, data: bytes, params: DetectParams, timeout_s: float) -> Analysed:
         """Find the faces of an encoded picture."""
         deadline = Deadline.after(timeout_s)
-        decoded = await asyncio.to_thread(decode, data, max_pixels=self._max_pixels, keep_picture=False)
-        return _analysed(decoded, 0.0, await self._infer(decoded.canvas, params, deadline))
+        decoded = await self._decode(data, False, params.detail)
+        return _analysed(decoded, 0.0, await self._infer(decoded, params, deadline))
 
     async def mask(
         self, data: bytes, params: DetectParams, masking: MaskParams, timeout_s: float
     ) -> Anonymised:
         """Find the faces of an encoded picture, hide them, and encode the result."""
         deadline = Deadline.after(timeout_s)
-        decoded = await asyncio.to_thread(decode, data, max_pixels=self._max_pixels, keep_picture=True)
+        decoded = await self._decode(data, True, params.detail)
         if decoded.picture is None:
             raise InferenceError("the decoder sent no picture to mask")
-        inferred = await self._infer(decoded.canvas, params, deadline)
-        masked = await asyncio.to_thread(mask, decoded.picture, inferred.detections.boxes, masking)
+        inferred = await self._infer(decoded, params, deadline)
+        masked = await asyncio.to_thread(mask, decoded.picture, boxes_to_hide(inferred, params), masking)
         return Anonymised(_analysed(decoded, 0.0, inferred), masked, 0.0)
 
-    async def _infer(self, canvas: Canvas, params: DetectParams, deadline: Deadline) -> Inferred:
-        item = BatchItem(canvas, params, deadline, time.perf_counter())
-        async with self._session:
-            (answer,) = await asyncio.to_thread(infer_batch, self._scrfd, [item])
+    async def _decode(self, data: bytes, keep_picture: bool, detail: Detail) -> Decoded:
+        return await asyncio.to_thread(
+            decode, data, max_pixels=self._max_pixels, keep_picture=keep_picture, detail=detail
+        )
+
+    async def _infer(self, decoded: Decoded, params: DetectParams, deadline: Deadline) -> Inferred:
+        if params.is_plain:
+            answer = await self._submit(BatchItem(decoded.canvas, params, deadline, time.perf_counter()))
+        else:
+            canvases = (decoded.canvas, *decoded.tiles)
+            answer = await search(self._submit, canvases, params, deadline, is_alone=True, at_once=1)
         if isinstance(answer, FaceError):
             raise answer
+        return answer
+
+    async def _submit(self, item: BatchItem) -> Inferred | FaceError:
+        async with self._session:
+            (answer,) = await asyncio.to_thread(infer_batch, self._scrfd, [item])
         return answer
 
 
@@ -223,6 +238,7 @@ def _analysed(decoded: Decoded | DecodedParcel, queue_ms: float, inferred: Infer
 def _in_flight(decoded: DecodedParcel) -> Iterator[None]:
     """Around the time in which a decoded picture takes memory."""
     pixels = decoded.info.width * decoded.info.height
+    pixels += sum(tile.pixels.shape[0] * tile.pixels.shape[1] for tile in decoded.tiles)
     DECODED_PIXELS.add(pixels)
     try:
         yield

@@ -18,6 +18,7 @@ from deployments.errors import (
     ImageDecodeError,
     ImageTooLargeError,
     OverloadedError,
+    UncertainFacesError,
     UnencodableError,
     UnsupportedFormatError,
 )
@@ -48,6 +49,7 @@ STATUS_BY_ERROR: Final[dict[type[FaceError], int]] = {
     UnsupportedBodyError: 415,
     UnsupportedFormatError: 415,
     MalformedBodyError: 422,
+    UncertainFacesError: 422,
     UnencodableError: 422,
     RetryLaterError: 429,
     ClientDisconnectedError: 499,  # nobody reads it; it is what the log says

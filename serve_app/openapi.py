@@ -18,7 +18,7 @@ REASONS: Final = {
     404: "There is nothing with this id, or no such page.",
     413: "The body or the picture is larger than this server accepts.",
     415: "The bytes are none of the input formats, or the body's type is not one we read.",
-    422: "A parameter or a field is out of range, missing, or no JSON.",
+    422: "A parameter or a field is out of range, missing, or no JSON; or `uncertain=reject` found some.",
     429: "The rate limit is used up, or the address is locked out.",
     500: "The picture could not be processed.",
     501: "What this needs is switched off here.",
@@ -33,7 +33,11 @@ REQUEST_ID: Final = {
 }
 RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
 MASK_HEADERS: Final = {
-    "X-Face-Count": ("Faces that were hidden.", "integer"),
+    "X-Face-Count": ("Faces that were hidden; with `uncertain`, those of at least `confidence`.", "integer"),
+    "X-Uncertain-Faces": (
+        "With `uncertain`: faces under `confidence`; `mask` hid them, `report` did not.",
+        "integer",
+    ),
     "X-Inference-Ms": ("Milliseconds in the detector's session.", "number"),
     "X-Mask-Ms": ("Milliseconds spent hiding faces.", "number"),
     "X-Encode-Ms": ("Milliseconds spent encoding.", "number"),
