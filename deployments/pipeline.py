@@ -155,6 +155,10 @@ class ServePipeline:
         inferred: Inferred = await self._detector.ask(
             "detect", deadline, canvases, params, is_alone, deadline.left_s
         )
+        if params.detail != "fast":
+            made = [one.kind for one in inferred.passes]
+            if made[:1] != ["whole"] or made.count("tile") != len(decoded.tiles):
+                raise InferenceError("the detector did not look at every part of the picture")
         return _analysed(decoded, decoded.queue_ms, inferred)
 
     async def _across_hosts(self, attempt: Callable[[Locker], Awaitable[T]]) -> T:

@@ -36,7 +36,7 @@ def with_decoder(decode: Callable[..., Any]) -> ServePipeline:
 async def test_a_stage_cannot_reach_the_memory_of_a_request_whose_client_left() -> None:
     uploads: list[tuple[Parcel, Locker]] = []
 
-    def decode(upload: Parcel, _: bool, locker: Locker, __: float) -> asyncio.Future[None]:
+    def decode(upload: Parcel, _: bool, __: str, locker: Locker, ___: float) -> asyncio.Future[None]:
         uploads.append((upload, locker))
         return asyncio.get_running_loop().create_future()
 
@@ -58,7 +58,7 @@ async def test_a_stage_cannot_reach_the_memory_of_a_request_whose_client_left() 
 async def test_pictures_travel_inline_once_a_stage_is_found_on_another_host() -> None:
     asked: list[tuple[bool, Locker]] = []
 
-    def decode(upload: Parcel, _: bool, locker: Locker, __: float) -> asyncio.Future[Exception]:
+    def decode(upload: Parcel, _: bool, __: str, locker: Locker, ___: float) -> asyncio.Future[Exception]:
         asked.append((upload.inline is not None, locker))
         answer = asyncio.get_running_loop().create_future()
         answer.set_result(ImageDecodeError("no picture") if upload.inline else OtherHostError("elsewhere"))

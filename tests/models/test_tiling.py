@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -59,7 +61,7 @@ def test_neighbours_share_what_a_face_needs_that_the_whole_picture_shows_too_sma
         (sorted({t.left for t in tiles}), tiles[0].width),
         (sorted({t.top for t in tiles}), tiles[0].height),
     ):
-        assert all(first + side - second >= needed for first, second in zip(starts, starts[1:], strict=False))
+        assert all(first + side - second >= needed for first, second in itertools.pairwise(starts))
 
 
 def test_a_picture_a_little_wider_than_the_input_is_cut_in_two() -> None:
