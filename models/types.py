@@ -13,7 +13,7 @@ Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 Detail = Literal["fast", "auto", "max"]
-Uncertain = Literal["mask", "report", "reject"]
+Uncertain = Literal["ignore", "mask", "report", "reject"]
 PassKind = Literal["whole", "half", "tile"]
 
 INPUT_SIZE = 640
@@ -64,20 +64,18 @@ class DetectParams:
     nms_threshold: float = 0.4  # 0.01-1.0, IoU
     max_faces: int = 0  # 0 = no limit, else the highest scores
     detail: Detail = "fast"
-    uncertain: Uncertain | None = (
-        None  # what becomes of faces under the confidence; None: nobody looks for them
-    )
+    uncertain: Uncertain = "ignore"  # what becomes of faces under the confidence
     mask_confidence: float = 0.2  # 0.01-confidence: lowest score of an uncertain face
 
     @property
     def floor(self) -> float:
         """Lowest score that is looked for."""
-        return self.confidence if self.uncertain is None else min(self.mask_confidence, self.confidence)
+        return self.confidence if self.uncertain == "ignore" else min(self.mask_confidence, self.confidence)
 
     @property
     def is_plain(self) -> bool:
         """Whether one pass and one threshold are all that is asked for."""
-        return self.detail == "fast" and self.uncertain is None
+        return self.detail == "fast" and self.uncertain == "ignore"
 
 
 @dataclass(frozen=True, slots=True)

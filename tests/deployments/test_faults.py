@@ -249,7 +249,7 @@ def picture_of(number: int) -> tuple[bytes, tuple[int, int]]:
     """
     cell = (1 + number % 19, number // 19 % 20)
     cells, params = {cell: 255}, params_of(number)
-    if params.uncertain:
+    if params.uncertain == "mask":
         cells[0, 18] = 106
     pixels = red_block_picture(640, 704 if params.detail == "max" else 640, cells)
     pixels[:8, :8] = (0, 64 + number % 128, number // 128)
