@@ -35,8 +35,8 @@ class DetectQuery(BaseModel):
     uncertain: Annotated[
         Uncertain,
         Field(
-            description="What becomes of faces from `mask_confidence` to `confidence`: `ignore` does not look "
-            "for them, `mask` hides them, `report` only lists them, `reject` masks no picture that has any."
+            description="What becomes of faces from `mask_confidence` to `confidence`: `ignore` looks for "
+            "none, `mask` hides them, `report` only lists them, `reject` masks no picture that has any."
         ),
     ] = "ignore"
     mask_confidence: Annotated[
