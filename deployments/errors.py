@@ -23,6 +23,10 @@ class UncertainFacesError(FaceError):
     """There are faces under the confidence, and the request wants no picture then."""
 
 
+class ChoiceError(FaceError):
+    """What was to be hidden or left is no part of this picture, or contradicts itself."""
+
+
 class MaskingError(FaceError):
     """Masking did not finish. There is no answer but an error."""
 

@@ -18,8 +18,9 @@ from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.detection.batch import BatchItem, infer_batch
 from deployments.detection.search import search
-from deployments.detection.uncertain import boxes_to_hide
 from deployments.errors import DeadlineExceededError, MaskingError, OverloadedError, StageLostError
+from deployments.masking.boxes import boxes_to_hide
+from deployments.masking.choice import check_regions
 from deployments.masking.mask import mask
 from deployments.metrics import DECODED_PIXELS, STAGE_LOST
 from deployments.parcels import DecodedParcel, MaskedParcel
@@ -127,17 +128,19 @@ class ServePipeline:
         size = (decoded.info.height, decoded.info.width)
         if decoded.picture is None or decoded.picture.pixels.shape[:2] != size:
             raise InferenceError("the decoder sent no picture to mask, or another one")
+        check_regions(masking.regions, decoded.info.width, decoded.info.height)
         with _in_flight(decoded):
             analysed = await self._find(decoded, params, deadline)
-            boxes = boxes_to_hide(analysed.inferred, params)
+            boxes, skipped = boxes_to_hide(analysed.inferred, params, masking.choice)
             parcel: MaskedParcel = await self._masker.ask(
                 "mask", deadline, decoded.picture, boxes, masking, deadline.left_s
             )
         encoded = receive(parcel.data).tobytes()
-        if not encoded or parcel.regions_masked != len(boxes):
+        if not encoded or parcel.regions_masked != len(boxes) + len(masking.regions):
             raise MaskingError("the masker's answer is no masked picture")
-        masked = Masked(encoded, parcel.regions_masked, parcel.mask_ms, parcel.encode_ms)
-        return Anonymised(analysed, masked, parcel.queue_ms)
+        times = (parcel.mask_ms, parcel.encode_ms)
+        masked = Masked(encoded, parcel.regions_masked, *times, parcel.strength_raised)
+        return Anonymised(analysed, masked, parcel.queue_ms, skipped)
 
     async def _decode(
         self, data: bytes, keep_picture: bool, detail: Detail, locker: Locker, deadline: Deadline
@@ -202,9 +205,11 @@ class LocalPipeline:
         decoded = await self._decode(data, True, params.detail)
         if decoded.picture is None:
             raise InferenceError("the decoder sent no picture to mask")
+        check_regions(masking.regions, decoded.info.width, decoded.info.height)
         inferred = await self._infer(decoded, params, deadline)
-        masked = await asyncio.to_thread(mask, decoded.picture, boxes_to_hide(inferred, params), masking)
-        return Anonymised(_analysed(decoded, 0.0, inferred), masked, 0.0)
+        boxes, skipped = boxes_to_hide(inferred, params, masking.choice)
+        masked = await asyncio.to_thread(mask, decoded.picture, boxes, masking)
+        return Anonymised(_analysed(decoded, 0.0, inferred), masked, 0.0, skipped)
 
     async def _decode(self, data: bytes, keep_picture: bool, detail: Detail) -> Decoded:
         return await asyncio.to_thread(

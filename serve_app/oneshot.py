@@ -11,11 +11,12 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import track
 
-from deployments.types import MaskMethod, MaskParams, OutputFormat
+from deployments.types import MaskMethod, MaskParams, MaskShape, OutputFormat
 from models.errors import FaceError
 from models.resolve import resolve_model
 from models.scrfd import Scrfd
 from models.types import Detail, DetectParams, Uncertain
+from serve_app.schemas.choice import face_choice, parse_fill, parse_regions
 from serve_app.schemas.detect import DetectQuery, detection_list
 from serve_app.settings import Settings, load_settings
 
@@ -79,10 +80,38 @@ def mask_files(
     padding: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.15,
     image_format: Annotated[OutputFormat, typer.Option("--format")] = "jpeg",
     quality: Annotated[int, typer.Option(min=1, max=100)] = 95,
+    shape: Annotated[MaskShape | None, typer.Option(help="In place of the method's.")] = None,
+    fill: Annotated[str | None, typer.Option(help="blur, pixelate, solid or color:#rrggbb.")] = None,
+    has_floor: Annotated[
+        bool,
+        typer.Option("--strength-floor/--no-strength-floor", help="Raise a strength that hides nothing."),
+    ] = True,
+    min_face: Annotated[int, typer.Option(min=0, help="Smaller faces (pixels) stay as they are.")] = 0,
+    regions: Annotated[str | None, typer.Option(help="Hide as well: [[x, y, width, height], ...].")] = None,
+    skip: Annotated[str | None, typer.Option(help="Leave these faces: [index, ...], of one picture.")] = None,
+    only: Annotated[str | None, typer.Option(help="Hide these faces only: [index, ...].")] = None,
+    face_count: Annotated[
+        int | None, typer.Option(min=0, help="With skip or only: faces found then.")
+    ] = None,
 ) -> None:
     """Hide faces: writes one picture for each input. Exit code 1 if one failed."""
     params = _detect_params(confidence, nms_threshold, max_faces, detail, uncertain, mask_confidence)
-    masking = MaskParams(method, strength, padding, image_format, quality)
+    try:
+        choice = face_choice(skip, only, face_count, min_face)
+        masking = MaskParams(
+            method,
+            strength,
+            padding,
+            image_format,
+            quality,
+            shape,
+            None if fill is None else parse_fill(fill),
+            has_floor,
+            () if regions is None else parse_regions(regions),
+            choice,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     found = list(pictures(files))
     targets = targets_of(found, files, output, image_format)
     pipeline = _pipeline(load_settings())

@@ -33,9 +33,20 @@ REQUEST_ID: Final = {
 }
 RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
 MASK_HEADERS: Final = {
-    "X-Face-Count": ("Faces that were hidden; with `uncertain`, those of at least `confidence`.", "integer"),
+    "X-Face-Count": (
+        "Faces of at least `confidence`: all are hidden, less X-Faces-Skipped.",
+        "integer",
+    ),
     "X-Uncertain-Faces": (
-        "With `uncertain`: faces under `confidence`; `mask` hid them, `report` did not.",
+        "Faces under `confidence`, where `uncertain` looks for them; `mask` hid them, `report` did not.",
+        "integer",
+    ),
+    "X-Faces-Skipped": (
+        "Faces left as they are, by `skip`, `only` or `min_face`; missing when none.",
+        "integer",
+    ),
+    "X-Strength-Raised": (
+        "Faces and regions hidden more strongly than asked, see `strength_floor`; missing when none.",
         "integer",
     ),
     "X-Inference-Ms": ("Milliseconds in the detector's session.", "number"),
