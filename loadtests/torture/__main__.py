@@ -17,12 +17,16 @@ from pathlib import Path
 
 from loadtests.machine import commit, machine
 from loadtests.torture.crash_only import CRASH_ONLY
+from loadtests.torture.deadlines import DEADLINES
+from loadtests.torture.memory import MEMORY
+from loadtests.torture.overload import OVERLOAD
 from loadtests.torture.own_answers import OWN_ANSWERS
 from loadtests.torture.promise import Effort, Finding, Promise, Proof
 from loadtests.torture.report import write_report
+from loadtests.torture.soak import SOAK
 from models.errors import FaceError
 
-PROMISES = {promise.name: promise for promise in (OWN_ANSWERS, CRASH_ONLY)}
+PROMISES = {promise.name: promise for promise in (OWN_ANSWERS, CRASH_ONLY, OVERLOAD, MEMORY, DEADLINES, SOAK)}
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
