@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +18,10 @@ from loadtests.apart import processes_of
 from loadtests.scrape import Scrape
 from loadtests.torture.promise import Finding
 from loadtests.usage import deployment_of
+from models.resolve import resolve_model
 from serve_app.advise.trial import Trial, free_port, trial_service
 from serve_app.embedded.credentials import Credentials, read_credentials
+from serve_app.settings import load_settings
 
 GONE_S: Final = 10.0
 """How long the last process may take to end once the launcher has."""
@@ -149,6 +152,7 @@ def victim(folder: Path, config: Path | None = None, **variables: str) -> Iterat
     port = free_port()
     given: Mapping[str, str] = {
         "FACE_API_METRICS_PORT": str(port),
+        "FACE_API_MODEL": variables.get("FACE_API_MODEL") or _model(),
         "FACE_API_STORAGE_ENABLED": "true",
         **variables,
     }
@@ -173,6 +177,12 @@ def wait_until(is_so: Callable[[], bool], most_s: float) -> float | None:
             return None
         time.sleep(0.1)
     return time.monotonic() - began_s
+
+
+@cache
+def _model() -> str:
+    """The best at hand, found once: every service that is tortured has the same."""
+    return resolve_model(load_settings().model_source()).setting
 
 
 def _left_behind(running: Victim) -> list[str]:

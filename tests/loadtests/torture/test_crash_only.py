@@ -1,4 +1,4 @@
-from loadtests.torture.client import Answer
+from loadtests.torture.client import BROKEN, Answer
 from loadtests.torture.crash_only import CLIENTS, judge
 from loadtests.torture.victim import CONTROLLER, GCS, RAYLET, part_of
 
@@ -39,6 +39,14 @@ def test_it_must_answer_again_and_be_replaced_in_time() -> None:
     assert not judge("Masker", steady(110.0), KILLED_S, 15.1).finding().holds
     assert not judge("Masker", steady(110.0), KILLED_S, None).finding().holds
     assert not judge("Masker", [], KILLED_S, 4.0).finding().holds
+
+
+def test_without_ray_everything_fails_until_the_service_has_started_again() -> None:
+    refused = [Answer(100.0 + tenth / 10, 100.05 + tenth / 10, BROKEN) for tenth in range(300)]
+    after = refused + steady(150.0, gap=(100.0, 130.0))
+    assert judge(RAYLET, after, KILLED_S, 31.0).finding().holds
+    assert not judge(RAYLET, after, KILLED_S, None).finding().holds
+    assert not judge("Decoder", after, KILLED_S, 31.0).finding().holds
 
 
 def test_processes_are_told_apart() -> None:
