@@ -15,12 +15,15 @@ from deployments.decoding.claim import claimed_pixels
 from deployments.errors import DeadlineExceededError, OverloadedError
 from serve_app.body import BodyStream, ClientDisconnectedError, Upload, read_upload
 from serve_app.metrics import REQUESTS_IN_FLIGHT, REQUESTS_IN_FLIGHT_LIMIT
+from serve_app.pace import Pace
 from serve_app.pixel_budget import PixelBudget
 from serve_app.settings import Settings
 
 T = TypeVar("T")
 DRAIN_BYTES = 64 * 2**20
 DRAIN_S = 2.0
+MOST_WAIT = 0.75
+"""Share of the deadline: who would wait longer is refused at once. Work that ends too late would be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +41,14 @@ class Admission:
         self._settings = settings
         self._in_flight = 0
         self._pixels = PixelBudget(settings.max_pixels_in_flight)
+        self._pace = Pace()
         REQUESTS_IN_FLIGHT_LIMIT.set(settings.max_in_flight)
 
     async def run(self, request: Request, work: Callable[[Upload, float], Awaitable[T]]) -> Timed[T]:
         """Read the upload and give it to `work`, with the seconds left of the deadline.
 
         Raises:
-            OverloadedError: Too many are in flight; the body was not read.
+            OverloadedError: Too many are in flight, or it would wait too long; the body was not read.
             UnsupportedFormatError, ImageTooLargeError, ImageDecodeError: By its header; no stage heard of it.
             DeadlineExceededError: The deadline passed.
             ClientDisconnectedError: The client left; the work was cancelled.
@@ -68,12 +72,14 @@ class Admission:
             await _drain(body)
 
     async def _within_budget(self, pixels: int, work: Callable[[], Awaitable[T]]) -> T:
-        async with self._pixels.hold(pixels):
-            return await work()
+        with self._pace.picture():
+            async with self._pixels.hold(pixels):
+                return await work()
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
-        if self._in_flight >= self._settings.max_in_flight:
+        is_too_late = self._pace.wait_s > MOST_WAIT * self._settings.request_timeout_s
+        if is_too_late or self._in_flight >= self._settings.max_in_flight:
             raise OverloadedError("the service is at its limit; try again shortly")
         self._in_flight += 1
         REQUESTS_IN_FLIGHT.set(self._in_flight)
