@@ -47,9 +47,9 @@ def make_coded(number: int, seed: int = 0) -> Coded:
     """The picture of a number below 2**BITS."""
     random = np.random.default_rng([seed, number])
     width, height = 8 * int(random.integers(42, 76)), 8 * int(random.integers(32, 60))
-    side = int(random.integers(120, min(190, height - BLOCK - 8)))
+    side = int(random.integers(120, min(190, int((height - BLOCK) / 1.3))))
     left = int(random.integers(0, width - side + 1))
-    top = int(random.integers(0, height - BLOCK - side + 1))
+    top = int(random.integers(0, height - BLOCK - int(1.25 * side)))  # masks reach below it
     rough = random.normal(120.0, 70.0, (6, 6, 3)).astype(np.float32)
     soft = cv2.resize(rough, (width, height), interpolation=cv2.INTER_LINEAR)
     pixels = np.clip(soft, 0, 255).astype(np.uint8)
