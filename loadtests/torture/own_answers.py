@@ -131,8 +131,8 @@ async def _kill(running: Victim, tally: Tally, requests: int, killed: Sequence[s
 async def _compare_stored(running: Victim, tally: Tally) -> None:
     """Whether what was stored under each id is what was sent."""
     known = running.credentials
-    auth = aiohttp.BasicAuth(known.admin_user, known.admin_password)
-    async with aiohttp.ClientSession(running.url, auth=auth) as session:
+    headers = {"Authorization": aiohttp.encode_basic_auth(known.admin_user, known.admin_password)}
+    async with aiohttp.ClientSession(running.url, headers=headers) as session:
         for image_id, coded in tally.stored.items():
             async with session.get(f"/api/v1/admin/images/{image_id}/content") as response:
                 body = await response.read()
