@@ -18,6 +18,7 @@ from serve_app.metrics import REQUESTS_IN_FLIGHT, REQUESTS_IN_FLIGHT_LIMIT
 from serve_app.pace import Pace
 from serve_app.pixel_budget import PixelBudget
 from serve_app.settings import Settings
+from serve_app.upload_budget import UploadBudget
 
 T = TypeVar("T")
 DRAIN_BYTES = 64 * 2**20
@@ -41,11 +42,14 @@ class Admission:
         self._settings = settings
         self._in_flight = 0
         self._pixels = PixelBudget(settings.max_pixels_in_flight)
+        self._uploads = UploadBudget(settings.max_in_flight * settings.max_upload_bytes)
         self._pace = Pace()
         REQUESTS_IN_FLIGHT_LIMIT.set(settings.max_in_flight)
 
     async def run(self, request: Request, work: Callable[[Upload, float], Awaitable[T]]) -> Timed[T]:
         """Read the upload and give it to `work`, with the seconds left of the deadline.
+
+        A place is taken once the upload is whole: clients that are slow to send theirs keep nobody out.
 
         Raises:
             OverloadedError: Too many are in flight, or it would wait too long; the body was not read.
@@ -54,33 +58,39 @@ class Admission:
             ClientDisconnectedError: The client left; the work was cancelled.
         """
         deadline = Deadline.after(self._settings.request_timeout_s)
-        body = BodyStream(request.receive)
-        try:
-            with self._slot():
+        with self._uploads.account() as keep:
+            body = BodyStream(request.receive, keep)
+            try:
                 async with asyncio.timeout(deadline.left_s):
+                    self._refuse_if_full()
                     upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
                     started = time.perf_counter()
                     pixels = claimed_pixels(upload.data, self._settings.max_image_pixels)
-                    within_budget = self._within_budget(pixels, lambda: work(upload, deadline.left_s))
-                    value = await _unless_disconnected(request.receive, within_budget)
+                    with self._slot():
+                        within_budget = self._within_budget(pixels, lambda: work(upload, deadline.left_s))
+                        value = await _unless_disconnected(request.receive, within_budget)
                     return Timed(value, (time.perf_counter() - started) * 1e3)
-        except TimeoutError as error:
-            raise DeadlineExceededError(
-                f"no result within {self._settings.request_timeout_s:g} s, the most a request may take"
-            ) from error
-        finally:
-            await _drain(body)
+            except TimeoutError as error:
+                raise DeadlineExceededError(
+                    f"no result within {self._settings.request_timeout_s:g} s, the most a request may take"
+                ) from error
+            finally:
+                if body.began or request.headers.get("expect", "").lower() != "100-continue":
+                    await _drain(body)  # else its client waits to hear whether to send it
 
     async def _within_budget(self, pixels: int, work: Callable[[], Awaitable[T]]) -> T:
         with self._pace.picture():
             async with self._pixels.hold(pixels):
                 return await work()
 
-    @contextlib.contextmanager
-    def _slot(self) -> Iterator[None]:
+    def _refuse_if_full(self) -> None:
         is_too_late = self._pace.wait_s > MOST_WAIT * self._settings.request_timeout_s
         if is_too_late or self._in_flight >= self._settings.max_in_flight:
             raise OverloadedError("the service is at its limit; try again shortly")
+
+    @contextlib.contextmanager
+    def _slot(self) -> Iterator[None]:
+        self._refuse_if_full()
         self._in_flight += 1
         REQUESTS_IN_FLIGHT.set(self._in_flight)
         try:
@@ -118,4 +128,4 @@ async def _drain(body: BodyStream) -> None:
     with contextlib.suppress(TimeoutError, ClientDisconnectedError):
         async with asyncio.timeout(DRAIN_S):
             while not body.ended and size < DRAIN_BYTES:
-                size += len(await body.next())
+                size += len(await body.skip())

@@ -1,5 +1,6 @@
 """The picture in a request body: multipart or raw, bounded while it is read, never in a temporary file."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,12 +48,28 @@ class Upload:
 class BodyStream:
     """The pieces of a request body, and whether they have ended."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, keep: Callable[[int], None] | None = None) -> None:
+        """Nothing is read yet.
+
+        Args:
+            receive: Of the request.
+            keep: Told how many bytes each piece has that is about to be kept; may refuse by raising.
+        """
         self._receive = receive
+        self._keep = keep
+        self.began = False
         self.ended = False
 
     async def next(self) -> bytes:
         """The next piece; raises ClientDisconnectedError when the client is gone."""
+        chunk = await self.skip()
+        if self._keep is not None:
+            self._keep(len(chunk))
+        return chunk
+
+    async def skip(self) -> bytes:
+        """The next piece, which is not kept; raises ClientDisconnectedError when the client is gone."""
+        self.began = True
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self.ended = True

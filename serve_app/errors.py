@@ -14,9 +14,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
 from deployments.errors import (
+    ChoiceError,
     DeadlineExceededError,
     ImageDecodeError,
     ImageTooLargeError,
+    LosslessRefusedError,
+    LosslessUnavailableError,
     OverloadedError,
     UnencodableError,
     UnsupportedFormatError,
@@ -47,11 +50,14 @@ STATUS_BY_ERROR: Final[dict[type[FaceError], int]] = {
     ImageTooLargeError: 413,
     UnsupportedBodyError: 415,
     UnsupportedFormatError: 415,
+    LosslessRefusedError: 415,
+    ChoiceError: 422,
     MalformedBodyError: 422,
     UnencodableError: 422,
     RetryLaterError: 429,
     ClientDisconnectedError: 499,  # nobody reads it; it is what the log says
     TierOffError: 501,
+    LosslessUnavailableError: 501,
     DatabaseUnavailableError: 503,
     OverloadedError: 503,
     StorageUnavailableError: 503,

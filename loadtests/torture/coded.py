@@ -88,18 +88,19 @@ def wrong_with_mask(coded: Coded, data: bytes) -> str | None:
         return f"another picture's size: {pixels.shape[1]}x{pixels.shape[0]}"
     if (number := read_number(pixels)) != coded.number:
         return f"another picture's number: {number}"
-    face = _part(pixels, coded, 0.4, 0.6)
-    if face.max() > DARK:
+    if _face(pixels, coded).max() > DARK:
         return "the face is not hidden"
-    original = _decode(coded.data)
-    assert original is not None  # noqa: S101 - we made it
+    return _wrong_with_the_rest(coded, pixels)
+
+
+def _wrong_with_the_rest(coded: Coded, pixels: UInt8Array) -> str | None:
     shows = pixels.max(axis=2) > DARK  # the detector may see faces in a background, too
     if (share := float(shows.mean())) < LEAST_SHOWN:
         return f"only {share:.0%} of it show"
-    difference = np.abs(pixels.astype(np.int16) - original)[shows]
-    if (mean := float(difference.mean())) > MOST_DIFFERENCE:
-        return f"its other pixels differ by {mean:.1f}"
-    return None
+    original = _decode(coded.data)
+    assert original is not None  # noqa: S101 - we made it
+    mean = float(np.abs(pixels.astype(np.int16) - original)[shows].mean())
+    return f"its other pixels differ by {mean:.1f}" if mean > MOST_DIFFERENCE else None
 
 
 def read_number(pixels: UInt8Array) -> int:
@@ -115,8 +116,7 @@ def _decode(data: bytes) -> UInt8Array | None:
     return None if decoded is None else decoded.astype(np.uint8, copy=False)
 
 
-def _part(pixels: Any, coded: Coded, begin: float, end: float) -> Any:  # noqa: ANN401 - a view of any array
-    """The view from `begin` to `end` of the head's square, in shares of its side."""
-    x1, x2 = (max(0, coded.left + round(share * coded.side)) for share in (begin, end))
-    y1, y2 = (max(0, coded.top + round(share * coded.side)) for share in (begin, end))
-    return pixels[y1:y2, x1:x2]
+def _face(pixels: UInt8Array, coded: Coded) -> UInt8Array:
+    """A view of the middle of the head's square."""
+    begin, end = round(0.4 * coded.side), round(0.6 * coded.side)
+    return pixels[coded.top + begin : coded.top + end, coded.left + begin : coded.left + end]
