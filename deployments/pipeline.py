@@ -58,7 +58,7 @@ class Stage:
         """
         try:
             async with asyncio.timeout(max(deadline.left_s, 0.0)):
-                if await self._caller.has_callee():
+                if await self._caller.finds_callee():
                     value = await self._caller.call(method, *arguments)
                 else:
                     value = await self._through_ray(method, arguments)

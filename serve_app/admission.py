@@ -17,6 +17,7 @@ from models.tiling import most_tiled_pixels
 from models.types import Detail
 from serve_app.body import BodyStream, ClientDisconnectedError, Upload, read_upload
 from serve_app.metrics import REQUESTS_IN_FLIGHT, REQUESTS_IN_FLIGHT_LIMIT
+from serve_app.pace import Pace
 from serve_app.pixel_budget import PixelBudget
 from serve_app.settings import Settings
 from serve_app.upload_budget import UploadBudget
@@ -24,6 +25,8 @@ from serve_app.upload_budget import UploadBudget
 T = TypeVar("T")
 DRAIN_BYTES = 64 * 2**20
 DRAIN_S = 2.0
+MOST_WAIT = 0.75
+"""Share of the deadline: who would wait longer is refused at once. Work that ends too late would be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Admission:
         self._in_flight = 0
         self._pixels = PixelBudget(settings.max_pixels_in_flight)
         self._uploads = UploadBudget(settings.max_in_flight * settings.max_upload_bytes)
+        self._pace = Pace()
         REQUESTS_IN_FLIGHT_LIMIT.set(settings.max_in_flight)
 
     async def run(
@@ -57,7 +61,7 @@ class Admission:
             detail: At `max` the picture's tiles take memory as well.
 
         Raises:
-            OverloadedError: Too many are in flight; the body was not read.
+            OverloadedError: Too many are in flight, or it would wait too long; the body was not read.
             UnsupportedFormatError, ImageTooLargeError, ImageDecodeError: By its header; no stage heard of it.
             DeadlineExceededError: The deadline passed.
             ClientDisconnectedError: The client left; the work was cancelled.
@@ -86,11 +90,13 @@ class Admission:
                     await _drain(body)  # else its client waits to hear whether to send it
 
     async def _within_budget(self, pixels: int, work: Callable[[], Awaitable[T]]) -> T:
-        async with self._pixels.hold(pixels):
-            return await work()
+        with self._pace.picture():
+            async with self._pixels.hold(pixels):
+                return await work()
 
     def _refuse_if_full(self) -> None:
-        if self._in_flight >= self._settings.max_in_flight:
+        is_too_late = self._pace.wait_s > MOST_WAIT * self._settings.request_timeout_s
+        if is_too_late or self._in_flight >= self._settings.max_in_flight:
             raise OverloadedError("the service is at its limit; try again shortly")
 
     @contextlib.contextmanager
