@@ -1,9 +1,13 @@
 """What the decoding and masking stages exchange."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
-from models.types import Canvas, Detections, DetectParams, PassKind, UInt8Array
+import numpy as np
+
+from models.types import Canvas, Detections, DetectParams, Float32Array, PassKind, UInt8Array
+
+NO_BOXES: Final[Float32Array] = np.empty((0, 4), np.float32)
 
 InputFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "heif"]
 MaskMethod = Literal["gaussian", "pixelate", "solid", "elliptical"]
@@ -77,6 +81,13 @@ class MaskParams:
     regions: tuple[Region, ...] = ()  # hidden as well, without padding
     choice: FaceChoice = EVERY_FACE
     lossless: bool = False  # change nothing of a JPEG but the blocks under masks; quality is the file's own
+    verify: bool = False  # look at the masked picture again, and hide harder what is still found
+    black: tuple[Region, ...] = ()  # hidden in black, over everything else: what was still found
+
+    @property
+    def region_count(self) -> int:
+        """How many regions are hidden beside faces."""
+        return len(self.regions) + len(self.black)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +146,9 @@ class Anonymised:
     masked: Masked
     mask_queue_ms: float  # waiting for a thread of the Masker
     faces_skipped: int = 0  # found, and left as they are because the client asked for it
+    residual_faces: int | None = None  # still found in the first masked picture; None: nobody looked
+    verify_ms: float | None = None  # all that looking again took
+    hidden: Float32Array = field(default_factory=lambda: NO_BOXES)  # (N, 4) faces without padding, regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +159,7 @@ class ServedModel:
     supports_landmarks: bool
     provider: str  # what computes, such as "CUDAExecutionProvider" or "OpenVINO CPU int8"
     licence: str
+    digest: str = ""  # SHA-256 of its file
 
 
 class FacePipeline(Protocol):

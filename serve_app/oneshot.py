@@ -105,6 +105,9 @@ def mask_files(
     lossless: Annotated[
         bool, typer.Option("--lossless", help="JPEG to JPEG: encode only the blocks under masks anew.")
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Look at each masked picture again; hide harder what shows.")
+    ] = False,
 ) -> None:
     """Hide faces: writes one picture or film for each input. Exit code 1 if one failed."""
     params = _detect_params(confidence, nms_threshold, max_faces, detail, uncertain, mask_confidence)
@@ -122,6 +125,7 @@ def mask_files(
             () if regions is None else parse_regions(regions),
             choice,
             lossless,
+            verify,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error

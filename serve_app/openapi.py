@@ -42,6 +42,10 @@ MASK_HEADERS: Final = {
         "Faces under `confidence`, where `uncertain` looks for them; `mask` hid them, `report` did not.",
         "integer",
     ),
+    "X-Residual-Faces": (
+        "With `verify`: faces still found in the first masked picture, and hidden harder since.",
+        "integer",
+    ),
     "X-Faces-Skipped": (
         "Faces left as they are, by `skip`, `only` or `min_face`; missing when none.",
         "integer",
@@ -251,6 +255,12 @@ def _security(path: str) -> list[dict[str, list[str]]]:
     if path.startswith("/api/v1/admin/"):
         return [{"AdminSession": []}, {"AdminBasic": []}]
     return [{API_KEY: []}]
+
+
+def receipt_key_docs() -> dict[str, Any]:
+    """Arguments of the route that shows the public key of receipts."""
+    ok = {"description": "An Ed25519 key as a JWK (RFC 8037).", "headers": REQUEST_ID}
+    return {"responses": {200: ok, **_failures(500, 501)}}
 
 
 def health_docs() -> dict[str, Any]:

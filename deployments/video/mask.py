@@ -81,6 +81,8 @@ def mask_film(
         ChoiceError: Faces are to be left out, a region lies outside, or more than one pass is asked for.
         ImageTooLargeError: Its frames have more than `max_pixels`.
     """
+    if masking.verify:
+        raise ChoiceError("films are not looked at again: verify is for pictures")
     if masking.choice != EVERY_FACE:
         raise ChoiceError("in films every face is hidden; leaving out some is for pictures")
     if not params.is_plain:

@@ -25,7 +25,8 @@ from deployments.detection.search import search
 from deployments.errors import ImageDecodeError
 from deployments.masking.mask import mask
 from deployments.parcels import CanvasParcel, DecodedParcel, MaskedParcel, PictureParcel
-from deployments.pipeline import ServePipeline, Stage
+from deployments.pipeline import ServePipeline
+from deployments.stage import Stage
 from deployments.transport import INLINE, Locker, Parcel, host_id, receive, send
 from deployments.types import FaceChoice, Inferred, MaskParams
 from models.errors import FaceError, InferenceError
