@@ -17,6 +17,7 @@ from deployments.detection.search import search
 from deployments.errors import MaskingError
 from deployments.masking.boxes import boxes_to_hide
 from deployments.masking.choice import check_regions
+from deployments.masking.fill import fill_picture, with_patch
 from deployments.masking.lossless import check_lossless, mask_lossless
 from deployments.masking.mask import mask
 from deployments.masking.regions import region_boxes
@@ -93,6 +94,8 @@ class ServePipeline:
         upload = send(np.frombuffer(data, np.uint8), locker)
         decoded = await self._decode(data, upload, not masking.lossless, params.detail, locker, deadline)
         check_regions(masking.regions, decoded.info.width, decoded.info.height)
+        if (fill_image := fill_picture(masking)) is not None:
+            masking = with_patch(masking, await self._decode_patch(fill_image, deadline))
         with _in_flight(decoded):
             analysed = await self._find(decoded, params, deadline)
             boxes, skipped = boxes_to_hide(analysed.inferred, params, masking.choice)
@@ -172,6 +175,12 @@ class ServePipeline:
             )
         return decoded
 
+    async def _decode_patch(self, fill_image: bytes, deadline: Deadline) -> Picture | None:
+        """Inline: the request's locker is laid out for one picture."""
+        upload = send(np.frombuffer(fill_image, np.uint8), INLINE)
+        decoded = await self._decode(fill_image, upload, True, "fast", INLINE, deadline)
+        return None if decoded.picture is None else decoded.picture.unpack()
+
     async def _find(self, decoded: DecodedParcel, params: DetectParams, deadline: Deadline) -> Analysed:
         is_alone = self._in_flight <= self._detector.replicas
         canvases = (decoded.canvas, *decoded.tiles)
@@ -226,6 +235,8 @@ class LocalPipeline:
             check_lossless(data, masking)
         decoded = await self._decode(data, not masking.lossless, params.detail)
         check_regions(masking.regions, decoded.info.width, decoded.info.height)
+        if (fill_image := fill_picture(masking)) is not None:
+            masking = with_patch(masking, (await self._decode(fill_image, True, "fast")).picture)
         inferred = await self._infer(decoded, params, deadline)
         boxes, skipped = boxes_to_hide(inferred, params, masking.choice)
         size = decoded.info.width, decoded.info.height

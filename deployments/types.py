@@ -12,8 +12,6 @@ NO_BOXES: Final[Float32Array] = np.empty((0, 4), np.float32)
 InputFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "heif"]
 MaskMethod = Literal["gaussian", "pixelate", "solid", "elliptical"]
 MaskShape = Literal["rect", "ellipse"]
-MaskFill = Literal["blur", "pixelate", "solid"] | tuple[int, int, int]
-"""What lies over a face: made of its own pixels, black, or one colour (R, G, B)."""
 
 OutputFormat = Literal["jpeg", "png", "webp"]
 
@@ -49,6 +47,17 @@ class Decoded:
     tiles: tuple[Canvas, ...] = ()  # the picture at its own size, for `detail=max`
 
 
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A picture that is to lie over faces."""
+
+    pixels: UInt8Array  # (h, w, 3) RGB
+
+
+MaskFill = Literal["blur", "pixelate", "solid", "image"] | tuple[int, int, int] | Patch
+"""What lies over a face: made of its own pixels, black, one colour (R, G, B), or another picture, which is
+`image` until it is decoded."""
+
 Region = tuple[float, float, float, float]
 """x, y, width, height in pixels of the upright picture: finite, from 0 on, not empty."""
 
@@ -80,6 +89,7 @@ class MaskParams:
     has_floor: bool = True  # a strength that would not hide a face is raised
     regions: tuple[Region, ...] = ()  # hidden as well, without padding
     choice: FaceChoice = EVERY_FACE
+    fill_image: bytes | None = None  # an encoded picture; of fill="image", None otherwise
     lossless: bool = False  # change nothing of a JPEG but the blocks under masks; quality is the file's own
     verify: bool = False  # look at the masked picture again, and hide harder what is still found
     black: tuple[Region, ...] = ()  # hidden in black, over everything else: what was still found

@@ -90,6 +90,24 @@ UPLOAD: Final[dict[str, Any]] = {
         },
     }
 }
+MASK_UPLOAD: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": False,  # with image_id there is none
+        "description": UPLOAD["requestBody"]["description"]
+        + " `fill_image` is for `fill=image`: a JPEG, PNG, "
+        "WebP or GIF of at most 256 KiB and a megapixel.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": PICTURE, "fill_image": PICTURE},
+                }
+            },
+            "image/*": {"schema": PICTURE},
+        },
+    }
+}
 UPLOAD_FAILURES: Final = (400, 401, 403, 413, 415, 422, 429, 500, 501, 503, 504)
 DETECT_EXAMPLE: Final[dict[str, Any]] = {
     "request_id": "6f1d0c52-1d1e-4b53-9a52-0f6a3ad0a6a4",
@@ -179,9 +197,9 @@ def mask_docs() -> dict[str, Any]:
         "content": {f"image/{kind}": {"schema": PICTURE} for kind in ("jpeg", "png", "webp")},
     }
     return {
-        "responses": {200: ok, **_failures(*UPLOAD_FAILURES)},
+        "responses": {200: ok, **_failures(*UPLOAD_FAILURES, 404)},
         "response_class": Response,
-        **_with_samples("mask", UPLOAD),
+        **_with_samples("mask", MASK_UPLOAD),
     }
 
 
@@ -194,7 +212,7 @@ def detect_test_docs() -> dict[str, Any]:
 def mask_test_docs() -> dict[str, Any]:
     """Arguments of the mask test route."""
     ok = {"description": "The faces and the masked picture.", "model": MaskResponse, "headers": REQUEST_ID}
-    return {"responses": {200: ok, **_failures(*UPLOAD_FAILURES)}, "openapi_extra": UPLOAD}
+    return {"responses": {200: ok, **_failures(*UPLOAD_FAILURES)}, "openapi_extra": MASK_UPLOAD}
 
 
 def admin_failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
