@@ -1,9 +1,13 @@
 """What the decoding and masking stages exchange."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
-from models.types import Canvas, Detections, DetectParams, UInt8Array
+import numpy as np
+
+from models.types import Canvas, Detections, DetectParams, Float32Array, PassKind, UInt8Array
+
+NO_BOXES: Final[Float32Array] = np.empty((0, 4), np.float32)
 
 InputFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "heif"]
 MaskMethod = Literal["gaussian", "pixelate", "solid", "elliptical"]
@@ -39,7 +43,8 @@ class Decoded:
     canvas: Canvas
     picture: Picture | None  # None when only detection was asked for
     decode_ms: float
-    preprocess_ms: float  # scaling to the canvas
+    preprocess_ms: float  # scaling to the canvases
+    tiles: tuple[Canvas, ...] = ()  # the picture at its own size, for `detail=max`
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,13 @@ class MaskParams:
     choice: FaceChoice = EVERY_FACE
     fill_image: bytes | None = None  # an encoded picture; of fill="image", None otherwise
     lossless: bool = False  # change nothing of a JPEG but the blocks under masks; quality is the file's own
+    verify: bool = False  # look at the masked picture again, and hide harder what is still found
+    black: tuple[Region, ...] = ()  # hidden in black, over everything else: what was still found
+
+    @property
+    def region_count(self) -> int:
+        """How many regions are hidden beside faces."""
+        return len(self.regions) + len(self.black)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +112,19 @@ class Masked:
 
 
 @dataclass(frozen=True, slots=True)
+class PassFacts:
+    """One run of the detector over the picture or a tile of it, as the API reports it."""
+
+    kind: PassKind
+    width: int  # of the canvas, pixels
+    height: int
+    inference_ms: float
+    faces_added: int  # that no pass before it has
+
+
+@dataclass(frozen=True, slots=True)
 class Inferred:
-    """Result of the Detector for one request of a batch."""
+    """Result of the Detector for one request, or for one pass of it."""
 
     detections: Detections
     model: str  # name of the model that answered
@@ -109,6 +132,8 @@ class Inferred:
     blob_ms: float  # stacking the batch
     inference_ms: float  # of the whole batch: what this request waited for
     batch_size: int
+    uncertain: Detections | None = None  # faces under the confidence; None: nobody asked
+    passes: tuple[PassFacts, ...] = ()  # where `detail` asked for more than one
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +156,9 @@ class Anonymised:
     masked: Masked
     mask_queue_ms: float  # waiting for a thread of the Masker
     faces_skipped: int = 0  # found, and left as they are because the client asked for it
+    residual_faces: int | None = None  # still found in the first masked picture; None: nobody looked
+    verify_ms: float | None = None  # all that looking again took
+    hidden: Float32Array = field(default_factory=lambda: NO_BOXES)  # (N, 4) faces without padding, regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +169,7 @@ class ServedModel:
     supports_landmarks: bool
     provider: str  # what computes, such as "CUDAExecutionProvider" or "OpenVINO CPU int8"
     licence: str
+    digest: str = ""  # SHA-256 of its file
 
 
 class FacePipeline(Protocol):

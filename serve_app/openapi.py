@@ -19,7 +19,7 @@ REASONS: Final = {
     413: "The body or the picture is larger than this server accepts.",
     415: "The bytes are none of the input formats, or no JPEG that `lossless=true` takes, or the body's type "
     "is not one we read.",
-    422: "A parameter or a field is out of range, missing, or no JSON.",
+    422: "A parameter or a field is out of range, missing, or no JSON; or `uncertain=reject` found some.",
     429: "The rate limit is used up, or the address is locked out.",
     500: "The picture could not be processed.",
     501: "What this needs is switched off here.",
@@ -34,7 +34,18 @@ REQUEST_ID: Final = {
 }
 RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
 MASK_HEADERS: Final = {
-    "X-Face-Count": ("Faces that were found: all are hidden, less X-Faces-Skipped.", "integer"),
+    "X-Face-Count": (
+        "Faces of at least `confidence`: all are hidden, less X-Faces-Skipped.",
+        "integer",
+    ),
+    "X-Uncertain-Faces": (
+        "Faces under `confidence`, where `uncertain` looks for them; `mask` hid them, `report` did not.",
+        "integer",
+    ),
+    "X-Residual-Faces": (
+        "With `verify`: faces still found in the first masked picture, and hidden harder since.",
+        "integer",
+    ),
     "X-Faces-Skipped": (
         "Faces left as they are, by `skip`, `only` or `min_face`; missing when none.",
         "integer",
@@ -262,6 +273,12 @@ def _security(path: str) -> list[dict[str, list[str]]]:
     if path.startswith("/api/v1/admin/"):
         return [{"AdminSession": []}, {"AdminBasic": []}]
     return [{API_KEY: []}]
+
+
+def receipt_key_docs() -> dict[str, Any]:
+    """Arguments of the route that shows the public key of receipts."""
+    ok = {"description": "An Ed25519 key as a JWK (RFC 8037).", "headers": REQUEST_ID}
+    return {"responses": {200: ok, **_failures(500, 501)}}
 
 
 def health_docs() -> dict[str, Any]:

@@ -28,6 +28,8 @@ STYLES: Final[dict[MaskMethod, tuple[MaskShape, MaskFill]]] = {
     "elliptical": ("ellipse", "blur"),
 }
 BLACK: Final = (0, 0, 0)
+IN_BLACK: Final = 0
+"""In place of a strength: a black rectangle, whatever the style."""
 
 
 def mask(picture: Picture, boxes: Float32Array, params: MaskParams) -> Masked:
@@ -47,7 +49,7 @@ def mask(picture: Picture, boxes: Float32Array, params: MaskParams) -> Masked:
     started = time.perf_counter()
     pixels = picture.pixels if picture.pixels.flags.writeable else picture.pixels.copy()
     masked, raised = hide_faces(pixels, boxes, params)
-    if masked != len(boxes) + len(params.regions):
+    if masked != len(boxes) + params.region_count:
         raise MaskingError("a face was left out")
     hidden_at = time.perf_counter()
     data = encode(pixels, picture.icc_profile, params.format, params.quality)
@@ -60,7 +62,7 @@ class Areas:
     """What is to be hidden in one picture: its faces, then the regions asked for."""
 
     regions: Int32Array  # (N, 4) x1, y1, x2, y2 in whole pixels, x2 and y2 exclusive
-    strengths: Int32Array  # (N,) kernel or block size in pixels
+    strengths: Int32Array  # (N,) kernel or block size in pixels, or IN_BLACK
     raised: int  # how many of them were raised to the floor
 
 
@@ -89,7 +91,12 @@ def areas_of(boxes: Float32Array, params: MaskParams, width: int, height: int) -
         asked = region_boxes(params.regions)
         regions = np.concatenate([regions, expand_boxes(asked, 0.0, width, height)])
         boxes = np.concatenate([boxes, asked])
-    return Areas(regions, *final_strengths(boxes, params))
+    strengths, raised = final_strengths(boxes, params)
+    if params.black:
+        black = expand_boxes(region_boxes(params.black), 0.0, width, height)
+        regions = np.concatenate([regions, black])
+        strengths = np.concatenate([strengths, np.full(len(black), IN_BLACK, np.int32)])
+    return Areas(regions, strengths, raised)
 
 
 def hide_areas(pixels: UInt8Array, regions: Int32Array, strengths: Int32Array, params: MaskParams) -> int:
@@ -102,7 +109,11 @@ def hide_areas(pixels: UInt8Array, regions: Int32Array, strengths: Int32Array, p
     for region, strength in zip(regions, strengths, strict=True):
         x1, y1, x2, y2 = (int(v) for v in region)
         crop = np.ascontiguousarray(pixels[y1:y2, x1:x2])
-        pixels[y1:y2, x1:x2] = hide(crop, shape, fill, int(strength), has_veil=params.has_floor)
+        pixels[y1:y2, x1:x2] = (
+            filled(crop, BLACK)
+            if strength == IN_BLACK
+            else hide(crop, shape, fill, int(strength), has_veil=params.has_floor)
+        )
         masked += 1
     return masked
 

@@ -56,7 +56,7 @@ def hide_faces(image: VideoFrame, colours: Colours, boxes: Float32Array, params:
         for view, plane in zip(crop, _to_planes(masked, conversion), strict=True):
             np.copyto(view, plane.clip(0, conversion.highest).round(), casting="unsafe")
         hidden += 1
-    if hidden != len(boxes) + len(params.regions):
+    if hidden != len(boxes) + params.region_count:
         raise MaskingError("a face was left out")
 
 

@@ -29,7 +29,7 @@ def admin_test_router(pipeline: FacePipeline, admission: Admission) -> APIRouter
         def work(upload: Upload, left_s: float) -> Awaitable[Anonymised]:
             return pipeline.mask(upload.data, params, replace(masking, fill_image=upload.fill_image), left_s)
 
-        result = await admission.run(request, work)
+        result = await admission.run(request, work, query.detail)
         note_result(request, result.value, NOTHING, result.total_ms)
         request_id = request.scope["state"]["request_id"]
         body = mask_body(request_id, result.value, params, masking, result.total_ms)
@@ -39,7 +39,7 @@ def admin_test_router(pipeline: FacePipeline, admission: Admission) -> APIRouter
     async def test_detect(request: Request, _: AdminAuth, query: Annotated[DetectQuery, Query()]) -> Response:
         params = query.detect_params()
         result = await admission.run(
-            request, lambda upload, left_s: pipeline.detect(upload.data, params, left_s)
+            request, lambda upload, left_s: pipeline.detect(upload.data, params, left_s), query.detail
         )
         note_result(request, result.value, NOTHING, result.total_ms)
         body = detect_body(request.scope["state"]["request_id"], result.value, params, result.total_ms)

@@ -38,6 +38,7 @@ def images_router(processing: Processing, admission: Admission) -> APIRouter:
         done = await admission.run(
             request,
             lambda upload, left_s: processing.detect(upload, params, query.store, caller.key_id, left_s),
+            query.detail,
         )
         analysed, recorded = done.value.analysed, done.value.recorded
         note_result(request, analysed, recorded, done.total_ms)
@@ -54,7 +55,7 @@ def images_router(processing: Processing, admission: Admission) -> APIRouter:
         def work(upload: Upload, left_s: float) -> Awaitable[Hidden]:
             return processing.mask(upload, params, masking, query.store, caller.key_id, left_s)
 
-        done = await admission.run(request, work, _fetch(request, query.image_id, caller))
+        done = await admission.run(request, work, query.detail, _fetch(request, query.image_id, caller))
         anonymised, recorded = done.value.anonymised, done.value.recorded
         analysed, masked = anonymised.analysed, anonymised.masked
         stages = note_result(request, anonymised, recorded, done.total_ms)
@@ -70,6 +71,8 @@ def images_router(processing: Processing, admission: Admission) -> APIRouter:
         }
         if masking.lossless:
             headers["X-Lossless"] = "true"
+        if analysed.inferred.uncertain is not None:
+            headers["X-Uncertain-Faces"] = str(len(analysed.inferred.uncertain.boxes))
         if recorded.image_id is not None:
             headers |= {"X-Image-Id": str(recorded.image_id), "X-Job-Id": str(recorded.job_id)}
         return Response(masked.data, headers=headers, media_type=MEDIA_TYPES[masking.format])
