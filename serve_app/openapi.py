@@ -9,7 +9,7 @@ from serve_app.samples import as_markdown, code_samples
 from serve_app.schemas.detect import DetectResponse
 from serve_app.schemas.errors import ErrorResponse
 from serve_app.schemas.health import HealthResponse
-from serve_app.schemas.mask import MaskResponse
+from serve_app.schemas.mask import MaskResponse, ReceiptResponse
 
 REASONS: Final = {
     400: "The upload is empty, truncated or corrupt.",
@@ -194,6 +194,7 @@ def mask_docs() -> dict[str, Any]:
     ok = {
         "description": "The picture with every face hidden, without metadata.",
         "headers": {**REQUEST_ID, **RATE_LIMIT, **headers},
+        "model": ReceiptResponse,  # with `receipt=true`
         "content": {f"image/{kind}": {"schema": PICTURE} for kind in ("jpeg", "png", "webp")},
     }
     return {
