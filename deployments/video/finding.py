@@ -12,7 +12,7 @@ from deployments.video.tracks import Sighted
 from models.scrfd import Scrfd
 from models.types import Canvas, Detections, DetectParams
 
-BATCH: Final = 16
+BATCH: Final = 8
 """Frames that go to the detector together: a batch of a GPU, a share for each thread of CPUs."""
 WEAK_SHARE: Final = 0.4
 """Share of the confidence from which a box continues a face that was found: 0.2 of 0.5."""

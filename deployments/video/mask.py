@@ -28,7 +28,7 @@ HOLD_S: Final = 0.5
 MOST_HELD: Final = 30
 """Frames that wait for later ones; with QUEUED twice, what bounds the memory."""
 LEAST_HELD: Final = 3
-QUEUED: Final = 16
+QUEUED: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
