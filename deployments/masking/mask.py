@@ -101,8 +101,7 @@ def hide_areas(pixels: UInt8Array, regions: Int32Array, strengths: Int32Array, p
     for region, strength in zip(regions, strengths, strict=True):
         x1, y1, x2, y2 = (int(v) for v in region)
         crop = np.ascontiguousarray(pixels[y1:y2, x1:x2])
-        hidden = hide(crop, fill, int(strength), has_noise=params.has_floor)
-        pixels[y1:y2, x1:x2] = hidden if shape == "rect" else within_ellipse(hidden, crop)
+        pixels[y1:y2, x1:x2] = hide(crop, shape, fill, int(strength), has_noise=params.has_floor)
         masked += 1
     return masked
 
@@ -113,8 +112,13 @@ def style(params: MaskParams) -> tuple[MaskShape, MaskFill]:
     return params.shape or shape, fill if params.fill is None else params.fill
 
 
-def hide(crop: UInt8Array, fill: MaskFill, strength: int, *, has_noise: bool) -> UInt8Array:
-    """New pixels for one region (h, w, 3 or 4), `strength` in pixels."""
+def hide(crop: UInt8Array, shape: MaskShape, fill: MaskFill, strength: int, *, has_noise: bool) -> UInt8Array:
+    """New pixels for one area (h, w, 3 or 4), `strength` in pixels; outside an ellipse, those of the crop."""
+    hidden = _hidden(crop, fill, strength, has_noise=has_noise)
+    return hidden if shape == "rect" else within_ellipse(hidden, crop)
+
+
+def _hidden(crop: UInt8Array, fill: MaskFill, strength: int, *, has_noise: bool) -> UInt8Array:
     if not isinstance(fill, str):
         return filled(crop, fill)
     if fill == "solid":

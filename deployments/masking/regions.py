@@ -42,7 +42,7 @@ def expand_boxes(boxes: Float32Array, padding: float, width: int, height: int) -
 def check_boxes(boxes: Float32Array) -> None:
     """Raise MaskingError for what cannot be boxes (N, 4): a face would be missed, or left."""
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
-        raise MaskingError("the face boxes are none")
+        raise MaskingError("the face boxes are not (N, 4) finite numbers")
 
 
 def scaled_strengths(boxes: Float32Array, strength: int) -> Int32Array:
