@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 UInt8Array = npt.NDArray[np.uint8]
 Int16Array = npt.NDArray[np.int16]
-BoolArray = npt.NDArray[np.bool_]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]

@@ -83,6 +83,8 @@ def mask_film(
     """
     if masking.choice != EVERY_FACE:
         raise ChoiceError("in films every face is hidden; leaving out some is for pictures")
+    if masking.lossless:
+        raise ChoiceError("films are encoded anew; lossless is for JPEGs")
     if not params.is_plain:
         raise ChoiceError("films are looked at once a frame: detail and uncertain are for pictures")
     film = probe(source, max_pixels)
