@@ -96,6 +96,7 @@ class Access:
         accounts = self.accounts()
         authorization = request.headers.getlist("authorization")
         if authorization:
+            refuse_cross_site(request)  # browsers remember passwords of addresses, and send them unasked
             username, password = _basic(authorization)
             return await accounts.check(username, password, self.address(request))
         token = session_token(request)
