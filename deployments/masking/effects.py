@@ -54,14 +54,16 @@ def pixelate(crop: UInt8Array, block: int, *, has_noise: bool = False) -> UInt8A
         has_noise: Dither the colours; see `dithered`.
     """
     height, width = crop.shape[:2]
-    columns, rows = -(-width // block), -(-height // block)
-    padded = cv2.copyMakeBorder(
-        crop, 0, rows * block - height, 0, columns * block - width, cv2.BORDER_REPLICATE
-    )
+    # Never larger than the crop: a padded one would take its square, gigabytes for a large face.
+    block_width, block_height = min(block, width), min(block, height)
+    columns, rows = -(-width // block_width), -(-height // block_height)
+    right, bottom = columns * block_width - width, rows * block_height - height
+    padded = cv2.copyMakeBorder(crop, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     means = _as_image(cv2.resize(padded, (columns, rows), interpolation=cv2.INTER_AREA), crop)
     if has_noise:
         means = dithered(means, 1.0)
-    blocks = cv2.resize(means, (columns * block, rows * block), interpolation=cv2.INTER_NEAREST)
+    whole = columns * block_width, rows * block_height
+    blocks = cv2.resize(means, whole, interpolation=cv2.INTER_NEAREST)
     return _as_image(np.ascontiguousarray(blocks[:height, :width]), crop)
 
 

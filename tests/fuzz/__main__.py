@@ -4,8 +4,8 @@
     python -m tests.fuzz picture --seconds 3600     # one of them
     python -m tests.fuzz http --input var/fuzz/http/finding-...    # a finding again
 
-What is learnt is kept in var/fuzz and built upon the next time. A crash, a time-out of ten seconds, two
-gigabytes of memory or an error that is no client's fault end a target; the input lies there as `finding-*`.
+What is learnt is kept in var/fuzz and built upon the next time. A crash, a time-out of ten seconds, three
+quarters of a gigabyte or an error that is no client's fault end a target; the input lies there as `finding-*`.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import atheris
 
 os.environ["G_DEBUG"] = "fatal-criticals"  # what GLib prints of a picture is a finding as well
 
-with atheris.instrument_imports(include=["deployments", "serve_app", "multipart", "uvicorn"]):
+with atheris.instrument_imports(include=["deployments", "serve_app", "multipart", "uvicorn.protocols"]):
     from tests.fuzz import pictures, texts
 
 from tests.fuzz import seeds
@@ -34,7 +34,7 @@ TARGETS = {
     "names": (texts.names, seeds.texts),
     "http": (texts.http, seeds.connections),
 }
-LIMITS = ("-timeout=10", "-rss_limit_mb=2048", "-max_len=65536")
+LIMITS = ("-timeout=10", "-rss_limit_mb=768", "-max_len=65536")
 
 
 def fuzz(name: str, seconds: int, folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = 7
+SECONDS = 5
 
 pytestmark = pytest.mark.slow
 
