@@ -23,6 +23,14 @@ class ChoiceError(FaceError):
     """What was to be hidden or left is no part of this picture, or contradicts itself."""
 
 
+class LosslessRefusedError(FaceError):
+    """The picture is no JPEG whose blocks can be changed one by one."""
+
+
+class LosslessUnavailableError(FaceError):
+    """The library that changes the blocks of a JPEG is not installed."""
+
+
 class MaskingError(FaceError):
     """Masking did not finish. There is no answer but an error."""
 

@@ -19,15 +19,16 @@ from deployments.decoding.decode import decode
 from deployments.detection.batch import BatchItem, infer_batch
 from deployments.errors import DeadlineExceededError, MaskingError, OverloadedError, StageLostError
 from deployments.masking.choice import check_regions, chosen_faces
+from deployments.masking.lossless import check_lossless, mask_lossless
 from deployments.masking.mask import mask
 from deployments.metrics import DECODED_PIXELS, STAGE_LOST
 from deployments.parcels import DecodedParcel, MaskedParcel
 from deployments.poison import Quarantine
-from deployments.transport import INLINE, Locker, Lockers, OtherHostError, receive, send
+from deployments.transport import INLINE, Locker, Lockers, OtherHostError, Parcel, receive, send
 from deployments.types import Analysed, Anonymised, Decoded, Inferred, Masked, MaskParams, ServedModel
 from models.errors import FaceError, InferenceError
 from models.scrfd import Scrfd
-from models.types import Canvas, DetectParams
+from models.types import Canvas, DetectParams, Float32Array
 
 T = TypeVar("T")
 logger = logging.getLogger("face_api.pipeline")
@@ -115,25 +116,27 @@ class ServePipeline:
     async def _detect(
         self, data: bytes, params: DetectParams, locker: Locker, deadline: Deadline
     ) -> Analysed:
-        decoded = await self._decode(data, False, locker, deadline)
+        upload = send(np.frombuffer(data, np.uint8), locker)
+        decoded = await self._decode(data, upload, False, locker, deadline)
         with _in_flight(decoded):
             return await self._find(decoded, params, deadline)
 
     async def _mask(
         self, data: bytes, params: DetectParams, masking: MaskParams, locker: Locker, deadline: Deadline
     ) -> Anonymised:
-        decoded = await self._decode(data, True, locker, deadline)
-        size = (decoded.info.height, decoded.info.width)
-        if decoded.picture is None or decoded.picture.pixels.shape[:2] != size:
-            raise InferenceError("the decoder sent no picture to mask, or another one")
+        if masking.lossless:
+            check_lossless(data, masking)
+        upload = send(np.frombuffer(data, np.uint8), locker)
+        decoded = await self._decode(data, upload, not masking.lossless, locker, deadline)
         check_regions(masking.regions, decoded.info.width, decoded.info.height)
         with _in_flight(decoded):
             analysed = await self._find(decoded, params, deadline)
             found = analysed.inferred.detections.boxes
             boxes = chosen_faces(found, masking.choice)
-            parcel: MaskedParcel = await self._masker.ask(
-                "mask", deadline, decoded.picture, boxes, masking, deadline.left_s
-            )
+            if masking.lossless:
+                parcel = await self._hide_lossless(data, upload, decoded, boxes, masking, deadline)
+            else:
+                parcel = await self._hide(decoded, boxes, masking, deadline)
         encoded = receive(parcel.data).tobytes()
         if not encoded or parcel.regions_masked != len(boxes) + len(masking.regions):
             raise MaskingError("the masker's answer is no masked picture")
@@ -141,11 +144,36 @@ class ServePipeline:
         masked = Masked(encoded, parcel.regions_masked, *times, parcel.strength_raised)
         return Anonymised(analysed, masked, parcel.queue_ms, len(found) - len(boxes))
 
+    async def _hide(
+        self, decoded: DecodedParcel, boxes: Float32Array, masking: MaskParams, deadline: Deadline
+    ) -> MaskedParcel:
+        size = (decoded.info.height, decoded.info.width)
+        if decoded.picture is None or decoded.picture.pixels.shape[:2] != size:
+            raise InferenceError("the decoder sent no picture to mask, or another one")
+        parcel: MaskedParcel = await self._masker.ask(
+            "mask", deadline, decoded.picture, boxes, masking, deadline.left_s
+        )
+        return parcel
+
+    async def _hide_lossless(
+        self,
+        data: bytes,
+        upload: Parcel,
+        decoded: DecodedParcel,
+        boxes: Float32Array,
+        masking: MaskParams,
+        deadline: Deadline,
+    ) -> MaskedParcel:
+        with self._quarantine.decoding(data):  # the masker reads the upload itself
+            parcel: MaskedParcel = await self._masker.ask(
+                "mask_lossless", deadline, upload, decoded.canvas, boxes, masking, deadline.left_s
+            )
+        return parcel
+
     async def _decode(
-        self, data: bytes, keep_picture: bool, locker: Locker, deadline: Deadline
+        self, data: bytes, upload: Parcel, keep_picture: bool, locker: Locker, deadline: Deadline
     ) -> DecodedParcel:
         with self._quarantine.decoding(data):
-            upload = send(np.frombuffer(data, np.uint8), locker)
             decoded: DecodedParcel = await self._decoder.ask(
                 "decode", deadline, upload, keep_picture, locker, deadline.left_s
             )
@@ -196,14 +224,23 @@ class LocalPipeline:
     ) -> Anonymised:
         """Find the faces of an encoded picture, hide them, and encode the result."""
         deadline = Deadline.after(timeout_s)
-        decoded = await asyncio.to_thread(decode, data, max_pixels=self._max_pixels, keep_picture=True)
-        if decoded.picture is None:
-            raise InferenceError("the decoder sent no picture to mask")
+        keep_picture = not masking.lossless
+        if masking.lossless:
+            check_lossless(data, masking)
+        decoded = await asyncio.to_thread(
+            decode, data, max_pixels=self._max_pixels, keep_picture=keep_picture
+        )
         check_regions(masking.regions, decoded.info.width, decoded.info.height)
         inferred = await self._infer(decoded.canvas, params, deadline)
         found = inferred.detections.boxes
         boxes = chosen_faces(found, masking.choice)
-        masked = await asyncio.to_thread(mask, decoded.picture, boxes, masking)
+        if masking.lossless:
+            size = decoded.info.width, decoded.info.height
+            masked = await asyncio.to_thread(mask_lossless, data, *size, boxes, masking)
+        elif decoded.picture is None:
+            raise InferenceError("the decoder sent no picture to mask")
+        else:
+            masked = await asyncio.to_thread(mask, decoded.picture, boxes, masking)
         return Anonymised(_analysed(decoded, 0.0, inferred), masked, 0.0, len(found) - len(boxes))
 
     async def _infer(self, canvas: Canvas, params: DetectParams, deadline: Deadline) -> Inferred:

@@ -75,6 +75,7 @@ class MaskParams:
     has_floor: bool = True  # a strength that would not hide a face is raised
     regions: tuple[Region, ...] = ()  # hidden as well, without padding
     choice: FaceChoice = EVERY_FACE
+    lossless: bool = False  # change nothing of a JPEG but the blocks under masks; quality is the file's own
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,9 @@ def mask_files(
     face_count: Annotated[
         int | None, typer.Option(min=0, help="With skip or only: faces found then.")
     ] = None,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="JPEG to JPEG: encode only the blocks under masks anew.")
+    ] = False,
 ) -> None:
     """Hide faces: writes one picture or film for each input. Exit code 1 if one failed."""
     params = DetectParams(confidence, nms_threshold, max_faces)
@@ -98,6 +101,7 @@ def mask_files(
             has_floor,
             () if regions is None else parse_regions(regions),
             choice,
+            lossless,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error

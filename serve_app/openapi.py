@@ -17,7 +17,8 @@ REASONS: Final = {
     403: "The API key was revoked, or another site's page sent this.",
     404: "There is nothing with this id, or no such page.",
     413: "The body or the picture is larger than this server accepts.",
-    415: "The bytes are none of the input formats, or the body's type is not one we read.",
+    415: "The bytes are none of the input formats, or no JPEG that `lossless=true` takes, or the body's type "
+    "is not one we read.",
     422: "A parameter or a field is out of range, missing, or no JSON.",
     429: "The rate limit is used up, or the address is locked out.",
     500: "The picture could not be processed.",
@@ -47,6 +48,7 @@ MASK_HEADERS: Final = {
     "X-Encode-Ms": ("Milliseconds spent encoding.", "number"),
     "X-Total-Ms": ("Milliseconds from the last body byte to the result.", "number"),
     "X-Model": ("The model that was used.", "string"),
+    "X-Lossless": ("`true` when nothing but the blocks under masks was encoded anew.", "string"),
     "X-Image-Id": ("With storage on: the stored picture, once all of it is stored.", "string"),
     "X-Job-Id": ("With storage on: what was done to it.", "string"),
     "Server-Timing": ("Milliseconds of every stage (W3C Server Timing).", "string"),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import av
+
 from deployments.errors import ChoiceError, VideoError
 from deployments.masking.choice import check_regions
 from deployments.types import EVERY_FACE, MaskParams
@@ -44,6 +46,7 @@ class MaskedFilm:
 
     frames: int
     masked: int  # frames in which something is hidden
+    left_out: tuple[str, ...]  # kinds of the source's streams that are not in it
 
 
 def mask_film(
@@ -89,7 +92,7 @@ def mask_film(
     reason = ""
     frames = masked = 0
     part = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
-    with _removed(part):
+    with _removed(part), _explained():
         with FilmWriter(part, film, sound=video.sound, crf=video.crf) as writer, closing(finding):
             for item in tracked(finding, tracker):
                 if isinstance(item, Damage):
@@ -109,7 +112,7 @@ def mask_film(
         raise VideoError(
             f"{reason}; its {frames} frames that can be read are masked in {incomplete(target).name}"
         )
-    return MaskedFilm(frames, masked)
+    return MaskedFilm(frames, masked, film.left_out)
 
 
 def incomplete(target: Path) -> Path:
@@ -138,6 +141,15 @@ def tracked(items: Iterator[Looked | Sound | Damage], tracker: Tracker) -> Itera
             yield item
     for frame, boxes in zip(waiting, tracker.end(), strict=True):
         yield Tracked(frame, boxes)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Around what may fail in FFmpeg: the reader explains its own errors."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise VideoError(f"the masked film cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager

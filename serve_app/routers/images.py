@@ -55,6 +55,8 @@ def images_router(processing: Processing, admission: Admission) -> APIRouter:
             "Server-Timing": server_timing(stages),
             **choice_headers(anonymised),
         }
+        if masking.lossless:
+            headers["X-Lossless"] = "true"
         if recorded.image_id is not None:
             headers |= {"X-Image-Id": str(recorded.image_id), "X-Job-Id": str(recorded.job_id)}
         return Response(masked.data, headers=headers, media_type=MEDIA_TYPES[masking.format])

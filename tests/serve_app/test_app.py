@@ -136,6 +136,29 @@ async def test_mask_hides_the_faces_and_tells_how_long_it_took(client: httpx.Asy
     assert sum(map(float, stages.values())) <= total + 0.1
 
 
+async def test_a_lossless_mask_is_a_jpeg_of_which_the_rest_is_the_same(client: httpx.AsyncClient) -> None:
+    pixels = red_block_picture(640, 640, {(2, 3): 255})
+    pixels[400:, 400:] = np.arange(240, dtype=np.uint8)[:, None]
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=70, subsampling=0, progressive=True)
+    query = {"method": "solid", "padding": 0, "lossless": True}
+    answer = await client.post("/api/v1/mask", files={"image": ("x", file.getvalue())}, params=query)
+    assert answer.status_code == 200
+    assert answer.headers["x-lossless"] == "true"
+    assert answer.headers["content-type"] == "image/jpeg"
+    before, after = (np.asarray(Image.open(io.BytesIO(data))) for data in (file.getvalue(), answer.content))
+    assert after[96:128, 64:96].max() < 16
+    assert np.array_equal(after[128:], before[128:])
+    assert "x-lossless" not in (await client.post("/api/v1/mask", content=PICTURE, headers=PNG)).headers
+
+
+async def test_lossless_is_refused_where_it_cannot_be_kept(client: httpx.AsyncClient) -> None:
+    for status, query in ((415, {"lossless": True}), (422, {"lossless": True, "format": "png"})):
+        answer = await client.post("/api/v1/mask", content=PICTURE, headers=PNG, params=query)
+        assert answer.status_code == status
+        assert "lossless=true" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("query", "name"),
     [
@@ -149,6 +172,7 @@ async def test_mask_hides_the_faces_and_tells_how_long_it_took(client: httpx.Asy
         ("padding=inf", "padding"),
         ("format=gif", "format"),
         ("quality=101", "quality"),
+        ("lossless=perhaps", "lossless"),
     ],
 )
 async def test_a_parameter_out_of_range_is_a_422_that_names_it(
@@ -331,5 +355,6 @@ async def test_openapi_describes_bodies_statuses_and_headers(client: httpx.Async
         "skip": None,
         "only": None,
         "face_count": None,
+        "lossless": False,
     }
     json.dumps(document, allow_nan=False)
