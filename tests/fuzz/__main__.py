@@ -4,8 +4,8 @@
     python -m tests.fuzz picture --seconds 3600     # one of them
     python -m tests.fuzz http --input var/fuzz/http/finding-...    # a finding again
 
-What is learnt is kept in var/fuzz and built upon the next time. A crash, a time-out of ten seconds, three
-quarters of a gigabyte or an error that is no client's fault end a target; the input lies there as `finding-*`.
+What is learnt is kept in var/fuzz and built upon the next time. A crash, ten seconds, three quarters of a
+gigabyte or an error that is no client's fault end a target; the input lies there as `finding-*`.
 """
 
 import argparse
