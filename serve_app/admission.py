@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -19,8 +19,6 @@ from serve_app.pixel_budget import PixelBudget
 from serve_app.settings import Settings
 
 T = TypeVar("T")
-DRAIN_BYTES = 64 * 2**20
-DRAIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +47,47 @@ class Admission:
             DeadlineExceededError: The deadline passed.
             ClientDisconnectedError: The client left; the work was cancelled.
         """
-        deadline = Deadline.after(self._settings.request_timeout_s)
         body = BodyStream(request.receive)
+        try:
+            async with self._place() as deadline:
+                upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
+                return await unless_disconnected(request.receive, self._timed(upload, work, deadline))
+        finally:
+            await body.drain()
+
+    async def run_item(
+        self, read: Callable[[], Awaitable[Upload]], work: Callable[[Upload, float], Awaitable[T]]
+    ) -> Timed[T]:
+        """One picture of a batch, as if it had come alone; its deadline begins now.
+
+        Raises:
+            OverloadedError: Too many are in flight; the picture was not read.
+            UnsupportedFormatError, ImageTooLargeError, ImageDecodeError: By its header; no stage heard of it.
+            DeadlineExceededError: The deadline passed.
+        """
+        async with self._place() as deadline:
+            return await self._timed(await read(), work, deadline)
+
+    async def _timed(
+        self, upload: Upload, work: Callable[[Upload, float], Awaitable[T]], deadline: Deadline
+    ) -> Timed[T]:
+        started = time.perf_counter()
+        async with self._pixels.hold(claimed_pixels(upload.data, self._settings.max_image_pixels)):
+            value = await work(upload, deadline.left_s)
+        return Timed(value, (time.perf_counter() - started) * 1e3)
+
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncIterator[Deadline]:
+        """A slot, until the deadline."""
+        deadline = Deadline.after(self._settings.request_timeout_s)
         try:
             with self._slot():
                 async with asyncio.timeout(deadline.left_s):
-                    upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
-                    started = time.perf_counter()
-                    pixels = claimed_pixels(upload.data, self._settings.max_image_pixels)
-                    within_budget = self._within_budget(pixels, lambda: work(upload, deadline.left_s))
-                    value = await _unless_disconnected(request.receive, within_budget)
-                    return Timed(value, (time.perf_counter() - started) * 1e3)
+                    yield deadline
         except TimeoutError as error:
             raise DeadlineExceededError(
                 f"no result within {self._settings.request_timeout_s:g} s, the most a request may take"
             ) from error
-        finally:
-            await _drain(body)
-
-    async def _within_budget(self, pixels: int, work: Callable[[], Awaitable[T]]) -> T:
-        async with self._pixels.hold(pixels):
-            return await work()
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
@@ -84,7 +102,7 @@ class Admission:
             REQUESTS_IN_FLIGHT.set(self._in_flight)
 
 
-async def _unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
+async def unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
     """The result of `work`; cancelled as soon as the client is gone."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(receive))
@@ -104,12 +122,3 @@ async def _unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _drain(body: BodyStream) -> None:
-    """Read on for a moment after a refusal: a client that is still sending would not see the answer."""
-    size = 0
-    with contextlib.suppress(TimeoutError, ClientDisconnectedError):
-        async with asyncio.timeout(DRAIN_S):
-            while not body.ended and size < DRAIN_BYTES:
-                size += len(await body.next())

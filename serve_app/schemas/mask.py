@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field
 
 from deployments.types import Anonymised, MaskMethod, MaskParams, OutputFormat
 from models.types import DetectParams
-from serve_app.schemas.detect import DetectQuery, DetectResponse, detect_answer, to_json
+from serve_app.schemas.detect import DetectQuery, DetectResponse, add_recorded, detect_answer, to_json
+from serve_app.services.recording import NOTHING, Recorded
 
 
 class MaskQuery(DetectQuery):
@@ -55,11 +56,16 @@ class MaskResponse(DetectResponse):
 
 
 def mask_body(
-    request_id: str, result: Anonymised, params: DetectParams, masking: MaskParams, total_ms: float
+    request_id: str,
+    result: Anonymised,
+    params: DetectParams,
+    masking: MaskParams,
+    total_ms: float,
+    recorded: Recorded = NOTHING,
 ) -> bytes:
     """JSON of a MaskResponse."""
     masked = result.masked
-    answer = detect_answer(request_id, result.analysed, params, total_ms)
+    answer = add_recorded(detect_answer(request_id, result.analysed, params, total_ms), recorded)
     answer["profiling"] |= {
         "mask_ms": round(masked.mask_ms, 2),
         "encode_ms": round(masked.encode_ms, 2),

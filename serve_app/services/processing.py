@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from deployments.types import Analysed, Anonymised, FacePipeline, MaskParams
-from models.types import DetectParams
+from models.types import Detections, DetectParams
 from serve_app.body import Upload
 from serve_app.repositories.jobs import Job
 from serve_app.schemas.detect import detection_list
@@ -18,6 +18,11 @@ class Detected:
     analysed: Analysed
     recorded: Recorded
 
+    @property
+    def faces(self) -> Detections:
+        """What was found."""
+        return self.analysed.inferred.detections
+
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
@@ -25,6 +30,11 @@ class Hidden:
 
     anonymised: Anonymised
     recorded: Recorded
+
+    @property
+    def faces(self) -> Detections:
+        """What was found, and hidden."""
+        return self.anonymised.analysed.inferred.detections
 
 
 class Processing:
