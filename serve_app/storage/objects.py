@@ -121,10 +121,12 @@ class ObjectStore:
             except self._s3.exceptions.NoSuchKey:
                 return None
             async with answer["Body"] as body:
-                head: bytes = await body.read(HEAD_BYTES)
+                head = b""
+                while len(head) < HEAD_BYTES and (chunk := await body.content.read(HEAD_BYTES - len(head))):
+                    head += chunk
                 admit(answer["ContentLength"], head)
-                rest: bytes = await body.read()
-        return head + rest
+                data: bytes = head + await body.content.read()
+        return data
 
     async def delete(self, keys: Sequence[str]) -> Keys:
         """Delete objects; those that may still be there. One that was never there counts as deleted."""
