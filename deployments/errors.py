@@ -19,6 +19,10 @@ class UnencodableError(FaceError):
     """The picture cannot be written in the format that was asked for, such as WebP over 16383 pixels."""
 
 
+class ChoiceError(FaceError):
+    """What was to be hidden or left is no part of this picture, or contradicts itself."""
+
+
 class MaskingError(FaceError):
     """Masking did not finish. There is no answer but an error."""
 
@@ -33,3 +37,7 @@ class StageLostError(OverloadedError):
 
 class DeadlineExceededError(FaceError):
     """The request's deadline passed before its result was ready."""
+
+
+class VideoError(FaceError):
+    """A film cannot be masked, or not to its end; says why, and what is left of it."""

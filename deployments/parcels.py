@@ -79,3 +79,4 @@ class MaskedParcel:
     queue_ms: float  # before a thread was free
     mask_ms: float
     encode_ms: float
+    strength_raised: int

@@ -18,6 +18,7 @@ from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.detection.batch import BatchItem, infer_batch
 from deployments.errors import DeadlineExceededError, MaskingError, OverloadedError, StageLostError
+from deployments.masking.choice import check_regions, chosen_faces
 from deployments.masking.mask import mask
 from deployments.metrics import DECODED_PIXELS, STAGE_LOST
 from deployments.parcels import DecodedParcel, MaskedParcel
@@ -125,17 +126,20 @@ class ServePipeline:
         size = (decoded.info.height, decoded.info.width)
         if decoded.picture is None or decoded.picture.pixels.shape[:2] != size:
             raise InferenceError("the decoder sent no picture to mask, or another one")
+        check_regions(masking.regions, decoded.info.width, decoded.info.height)
         with _in_flight(decoded):
             analysed = await self._find(decoded, params, deadline)
-            boxes = analysed.inferred.detections.boxes
+            found = analysed.inferred.detections.boxes
+            boxes = chosen_faces(found, masking.choice)
             parcel: MaskedParcel = await self._masker.ask(
                 "mask", deadline, decoded.picture, boxes, masking, deadline.left_s
             )
         encoded = receive(parcel.data).tobytes()
-        if not encoded or parcel.regions_masked != len(boxes):
+        if not encoded or parcel.regions_masked != len(boxes) + len(masking.regions):
             raise MaskingError("the masker's answer is no masked picture")
-        masked = Masked(encoded, parcel.regions_masked, parcel.mask_ms, parcel.encode_ms)
-        return Anonymised(analysed, masked, parcel.queue_ms)
+        times = (parcel.mask_ms, parcel.encode_ms)
+        masked = Masked(encoded, parcel.regions_masked, *times, parcel.strength_raised)
+        return Anonymised(analysed, masked, parcel.queue_ms, len(found) - len(boxes))
 
     async def _decode(
         self, data: bytes, keep_picture: bool, locker: Locker, deadline: Deadline
@@ -195,9 +199,12 @@ class LocalPipeline:
         decoded = await asyncio.to_thread(decode, data, max_pixels=self._max_pixels, keep_picture=True)
         if decoded.picture is None:
             raise InferenceError("the decoder sent no picture to mask")
+        check_regions(masking.regions, decoded.info.width, decoded.info.height)
         inferred = await self._infer(decoded.canvas, params, deadline)
-        masked = await asyncio.to_thread(mask, decoded.picture, inferred.detections.boxes, masking)
-        return Anonymised(_analysed(decoded, 0.0, inferred), masked, 0.0)
+        found = inferred.detections.boxes
+        boxes = chosen_faces(found, masking.choice)
+        masked = await asyncio.to_thread(mask, decoded.picture, boxes, masking)
+        return Anonymised(_analysed(decoded, 0.0, inferred), masked, 0.0, len(found) - len(boxes))
 
     async def _infer(self, canvas: Canvas, params: DetectParams, deadline: Deadline) -> Inferred:
         item = BatchItem(canvas, params, deadline, time.perf_counter())

@@ -1,12 +1,16 @@
 """What the decoding and masking stages exchange."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from models.types import Canvas, Detections, DetectParams, UInt8Array
 
 InputFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "heif"]
 MaskMethod = Literal["gaussian", "pixelate", "solid", "elliptical"]
+MaskShape = Literal["rect", "ellipse"]
+MaskFill = Literal["blur", "pixelate", "solid"] | tuple[int, int, int]
+"""What lies over a face: made of its own pixels, black, or one colour (R, G, B)."""
+
 OutputFormat = Literal["jpeg", "png", "webp"]
 
 
@@ -40,6 +44,23 @@ class Decoded:
     preprocess_ms: float  # scaling to the canvas
 
 
+Region = tuple[float, float, float, float]
+"""x, y, width, height in pixels of the upright picture: finite, from 0 on, not empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceChoice:
+    """Which of the faces found are hidden: all, unless the client asked for less in so many words."""
+
+    skip: tuple[int, ...] = ()  # indices, in the order of the answer of a detection
+    only: tuple[int, ...] | None = None  # indices of all that are hidden; None: of every face
+    face_count: int | None = None  # so many were found when the indices were chosen; with them never None
+    min_face: int = 0  # pixels of the longer side; smaller faces are left as they are
+
+
+EVERY_FACE: Final = FaceChoice()
+
+
 @dataclass(frozen=True, slots=True)
 class MaskParams:
     """How faces are hidden and the result is written."""
@@ -49,6 +70,11 @@ class MaskParams:
     padding: float = 0.15  # 0.0-1.0, share of the box added on every side
     format: OutputFormat = "jpeg"
     quality: int = 95  # 1-100
+    shape: MaskShape | None = None  # None: the method's
+    fill: MaskFill | None = None  # None: the method's
+    has_floor: bool = True  # a strength that would not hide a face is raised
+    regions: tuple[Region, ...] = ()  # hidden as well, without padding
+    choice: FaceChoice = EVERY_FACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +85,7 @@ class Masked:
     regions_masked: int
     mask_ms: float
     encode_ms: float
+    strength_raised: int = 0  # regions for which the strength asked for would not have been enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +119,7 @@ class Anonymised:
     analysed: Analysed
     masked: Masked
     mask_queue_ms: float  # waiting for a thread of the Masker
+    faces_skipped: int = 0  # found, and left as they are because the client asked for it
 
 
 @dataclass(frozen=True, slots=True)

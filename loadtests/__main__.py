@@ -11,7 +11,7 @@ FACE_API_ADMIN_USER and FACE_API_ADMIN_PASSWORD say who asks, and processor time
 
 Each scenario is warmed up, then driven in a closed loop by wrk (in C: a Python client would be the
 bottleneck), then at 0.6 of that rate in an open loop by aiohttp, which reads the stage times from the
-answers. The two plain scenarios are then driven at rising rates.
+answers. The two plain scenarios are then driven at rising rates, and with requests that arrive at random.
 """
 
 import argparse
@@ -106,7 +106,7 @@ def measure(options: argparse.Namespace, wanted: Sequence[Scenario]) -> Record:
         else f"made from seed {options.seed}; 2 MP with 1 face unless named"
     )
     known["took"] = f"{(time.time() - began_s) / 60:.1f} minutes"
-    return Record(known, measurement.runs, measurement.curves)
+    return Record(known, measurement.runs, measurement.curves, measurement.at_random)
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Drives a running service through scenarios: wrk in closed loops, aiohttp at constant rates."""
+"""Drives a running service through scenarios: wrk in closed loops, aiohttp at constant and random rates."""
 
 import asyncio
 import shutil
@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from random import Random
 
 import httpx
 
@@ -21,6 +22,9 @@ from serve_app.advise.outcome import Outcome
 OPEN_SHARE = 0.6
 """Of what the closed loop reached: busy, with room for what comes in bunches."""
 CURVE = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+AT_RANDOM = (0.5, 0.6, 0.7)
+"""Of the same: where queues, not the noise of the machine, decide how long an answer takes."""
+SEED = 0
 CHECK_TIMEOUT_S = 60.0
 
 
@@ -57,6 +61,7 @@ class Effort:
         12.0  # of the plain scenarios at a constant rate: their high percentiles need many answers
     )
     curve_s: float = 5.0
+    random_s: float = 10.0
     warm_up_s: int = 1
 
 
@@ -70,9 +75,10 @@ class Measurement:
         self._say = say or (lambda text: print(text, file=sys.stderr, flush=True))
         self.runs: list[Run] = []
         self.curves: list[Run] = []
+        self.at_random: list[Run] = []
 
     def scenario(self, scenario: Scenario, pictures: Sequence[Picture], *, with_curve: bool) -> None:
-        """Warm up, then as fast as clients can, then at a constant rate; then the curve."""
+        """Warm up, then as fast as clients can, then at a constant rate; then the curve, and at random."""
         effort = self._effort
         uploads = scenario.uploads(pictures)
         requests = [self._target.request(scenario, upload) for upload in uploads]
@@ -104,10 +110,15 @@ class Measurement:
             for share in CURVE:
                 point = self._open(scenario, requests, closed.rate * share, effort.curve_s)
                 self.curves.append(point)
-                p99 = point.latency_ms.get("99", float("nan"))
-                self._say(
-                    f"{scenario.name}: {point.load:.1f}/s asked for, {point.rate:.1f}/s, p99 {p99:.1f} ms"
-                )
+                p99 = point.latency_ms.get("99")
+                tail = "too few answers for a p99" if p99 is None else f"p99 {p99:.1f} ms"
+                self._say(f"{scenario.name}: {point.load:.1f}/s asked for, {point.rate:.1f}/s, {tail}")
+            for share in AT_RANDOM:
+                rate = closed.rate * share
+                point = self._open(scenario, requests, rate, effort.random_s, Random(SEED))
+                self.at_random.append(point)
+                p50 = point.latency_ms.get("50", float("nan"))
+                self._say(f"{scenario.name}: {rate:.1f}/s at random, median {p50:.1f} ms")
 
     def _check(self, request: Request, scenario: Scenario) -> None:
         """Once, so that what is measured is what was meant."""
@@ -150,12 +161,19 @@ class Measurement:
             return Run.of_wrk(scenario.name, effort.clients, driven, cost)
         return Run.of_outcome(scenario.name, "closed", effort.clients, driven, cost)
 
-    def _open(self, scenario: Scenario, requests: Sequence[Request], rate: float, seconds: float) -> Run:
+    def _open(
+        self,
+        scenario: Scenario,
+        requests: Sequence[Request],
+        rate: float,
+        seconds: float,
+        random: Random | None = None,
+    ) -> Run:
         target = self._target
         _settle(target.url)
 
         async def both() -> tuple[Outcome, Outcome | None]:
-            main = at_rate(requests, rate, seconds, keep_alive=scenario.keep_alive)
+            main = at_rate(requests, rate, seconds, keep_alive=scenario.keep_alive, random=random)
             if not scenario.admin_rate:
                 return await main, None
             admin = at_rate(target.admin_requests(), scenario.admin_rate, seconds)

@@ -139,6 +139,7 @@ class Record:
     facts: dict[str, str]  # date, machine, commit, model and so on, as a report shows them
     runs: list[Run]  # each scenario in a closed loop, then in an open one
     curves: list[Run]  # open loops of the plain scenarios at rising rates
+    at_random: list[Run] = field(default_factory=list)  # the same with requests that arrive at random
 
     def closed(self, scenario: str) -> Run | None:
         """A scenario's run in a closed loop."""
@@ -167,7 +168,8 @@ class Record:
             said = json.loads(path.read_text())
             if said["version"] != VERSION:
                 raise SystemExit(f"{path} is of another version of this command; measure anew")
-            return cls(said["facts"], [_run(r) for r in said["runs"]], [_run(r) for r in said["curves"]])
+            lists = ([_run(run) for run in said.get(name, [])] for name in ("runs", "curves", "at_random"))
+            return cls(said["facts"], *lists)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise SystemExit(f"{path} is no record of a load test: {error}") from error
 

@@ -65,6 +65,7 @@ def write_report(folder: Path, record: Record, older: Record | None, verdicts: S
         facts=_facts(record, older),
         figures="".join(_figure(name, figures[name]) for name in CAPTIONS if name in figures),
         table=_table(record, older),
+        at_random=_at_random(record),
         comparison=_comparison(record, older) if older else "",
     )
     path.write_text(page)
@@ -86,7 +87,7 @@ def _tiles(record: Record, older: Record | None) -> str:
             tiles.append(
                 _tile(f"/{name}, p99 at {opened.load:.0f}/s", f"{opened.latency_ms['99']:.0f}", "ms", change)
             )
-    every = [*record.runs, *record.curves]
+    every = [*record.runs, *record.curves, *record.at_random]
     answers, errors = sum(run.answers for run in every), sum(run.errors for run in every)
     sheds = sum(run.sheds for run in every)
     tiles.append(_tile("good answers", f"{answers:,}", "", ""))
@@ -196,6 +197,25 @@ def _table(record: Record, _: Record | None) -> str:
     groups = '<tr class="groups"><th></th><th colspan="5">closed loop</th><th colspan="5">open loop</th>'
     groups += '<th colspan="2">both</th><th></th></tr>'
     return f"{groups}<tr>{head}</tr>{''.join(rows)}"
+
+
+def _at_random(record: Record) -> str:
+    """The plain scenarios with requests at random intervals."""
+    if not record.at_random:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(run.scenario)}</td><td>{run.load:.1f}/s</td>"
+        + "".join(f"<td>{_ms(run, percent)}</td>" for percent in ("50", "90", "99", "99.9"))
+        + "</tr>"
+        for run in record.at_random
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("scenario", "rate", "p50", "p90", "p99", "p99.9"))
+    return (
+        '<section><h2 id="at-random">Requests at random intervals</h2><p>As many users send them who know '
+        "nothing of each other: some come together and wait for each other, however fast the service is. "
+        "What is planned for people should be planned with these.</p>"
+        f'<table class="figures"><tr>{head}</tr>{rows}</table></section>'
+    )
 
 
 def _comparison(record: Record, older: Record) -> str:

@@ -17,6 +17,7 @@ from serve_app.body import BodyStream, ClientDisconnectedError, Upload, read_upl
 from serve_app.metrics import REQUESTS_IN_FLIGHT, REQUESTS_IN_FLIGHT_LIMIT
 from serve_app.pixel_budget import PixelBudget
 from serve_app.settings import Settings
+from serve_app.upload_budget import UploadBudget
 
 T = TypeVar("T")
 
@@ -36,10 +37,13 @@ class Admission:
         self._settings = settings
         self._in_flight = 0
         self._pixels = PixelBudget(settings.max_pixels_in_flight)
+        self._uploads = UploadBudget(settings.max_in_flight * settings.max_upload_bytes)
         REQUESTS_IN_FLIGHT_LIMIT.set(settings.max_in_flight)
 
     async def run(self, request: Request, work: Callable[[Upload, float], Awaitable[T]]) -> Timed[T]:
         """Read the upload and give it to `work`, with the seconds left of the deadline.
+
+        A place is taken once the upload is whole: clients that are slow to send theirs keep nobody out.
 
         Raises:
             OverloadedError: Too many are in flight; the body was not read.
@@ -47,13 +51,15 @@ class Admission:
             DeadlineExceededError: The deadline passed.
             ClientDisconnectedError: The client left; the work was cancelled.
         """
-        body = BodyStream(request.receive)
-        try:
-            async with self._place() as deadline:
-                upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
-                return await unless_disconnected(request.receive, self._timed(upload, work, deadline))
-        finally:
-            await body.drain()
+        with self._uploads.account() as keep:
+            body = BodyStream(request.receive, keep)
+            try:
+                async with self._deadline() as deadline:
+                    self._refuse_if_full()
+                    upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
+                    return await unless_disconnected(request.receive, self._timed(upload, work, deadline))
+            finally:
+                await body.drain(request.headers)
 
     async def run_item(
         self, read: Callable[[], Awaitable[Upload]], work: Callable[[Upload, float], Awaitable[T]]
@@ -61,38 +67,43 @@ class Admission:
         """One picture of a batch, as if it had come alone; its deadline begins now.
 
         Raises:
-            OverloadedError: Too many are in flight; the picture was not read.
+            OverloadedError: Too many are in flight.
             UnsupportedFormatError, ImageTooLargeError, ImageDecodeError: By its header; no stage heard of it.
             DeadlineExceededError: The deadline passed.
         """
-        async with self._place() as deadline:
+        async with self._deadline() as deadline:
+            self._refuse_if_full()
             return await self._timed(await read(), work, deadline)
 
     async def _timed(
         self, upload: Upload, work: Callable[[Upload, float], Awaitable[T]], deadline: Deadline
     ) -> Timed[T]:
         started = time.perf_counter()
-        async with self._pixels.hold(claimed_pixels(upload.data, self._settings.max_image_pixels)):
-            value = await work(upload, deadline.left_s)
+        pixels = claimed_pixels(upload.data, self._settings.max_image_pixels)
+        with self._slot():
+            async with self._pixels.hold(pixels):
+                value = await work(upload, deadline.left_s)
         return Timed(value, (time.perf_counter() - started) * 1e3)
 
     @contextlib.asynccontextmanager
-    async def _place(self) -> AsyncIterator[Deadline]:
-        """A slot, until the deadline."""
+    async def _deadline(self) -> AsyncIterator[Deadline]:
+        """The time a request has; DeadlineExceededError once it is over."""
         deadline = Deadline.after(self._settings.request_timeout_s)
         try:
-            with self._slot():
-                async with asyncio.timeout(deadline.left_s):
-                    yield deadline
+            async with asyncio.timeout(deadline.left_s):
+                yield deadline
         except TimeoutError as error:
             raise DeadlineExceededError(
                 f"no result within {self._settings.request_timeout_s:g} s, the most a request may take"
             ) from error
 
-    @contextlib.contextmanager
-    def _slot(self) -> Iterator[None]:
+    def _refuse_if_full(self) -> None:
         if self._in_flight >= self._settings.max_in_flight:
             raise OverloadedError("the service is at its limit; try again shortly")
+
+    @contextlib.contextmanager
+    def _slot(self) -> Iterator[None]:
+        self._refuse_if_full()
         self._in_flight += 1
         REQUESTS_IN_FLIGHT.set(self._in_flight)
         try:

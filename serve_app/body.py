@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,12 +52,28 @@ class Upload:
 class BodyStream:
     """The pieces of a request body, and whether they have ended."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, keep: Callable[[int], None] | None = None) -> None:
+        """Nothing is read yet.
+
+        Args:
+            receive: Of the request.
+            keep: Told how many bytes each piece has that is about to be kept; may refuse by raising.
+        """
         self._receive = receive
+        self._keep = keep
+        self.began = False
         self.ended = False
 
     async def next(self) -> bytes:
         """The next piece; raises ClientDisconnectedError when the client is gone."""
+        chunk = await self.skip()
+        if self._keep is not None:
+            self._keep(len(chunk))
+        return chunk
+
+    async def skip(self) -> bytes:
+        """The next piece, which is not kept; raises ClientDisconnectedError when the client is gone."""
+        self.began = True
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self.ended = True
@@ -65,13 +82,15 @@ class BodyStream:
         chunk: bytes = message.get("body", b"")
         return chunk
 
-    async def drain(self) -> None:
+    async def drain(self, headers: Headers) -> None:
         """Read on for a moment after a refusal: a client that is still sending would not see the answer."""
+        if not self.began and headers.get("expect", "").lower() == "100-continue":
+            return  # its client waits to hear whether to send it
         size = 0
         with contextlib.suppress(TimeoutError, ClientDisconnectedError):
             async with asyncio.timeout(DRAIN_S):
                 while not self.ended and size < DRAIN_BYTES:
-                    size += len(await self.next())
+                    size += len(await self.skip())
 
 
 async def read_upload(body: BodyStream, headers: Headers, max_bytes: int) -> Upload:

@@ -17,6 +17,7 @@ from serve_app.launcher import DEFAULT_CONFIG
 from serve_app.maintenance_cli import maintenance_app
 from serve_app.models_cli import models_app
 from serve_app.oneshot import detect_files, mask_files
+from serve_app.receipts.command import receipt_app
 from serve_app.redact.command import redact_collection
 from serve_app.rollout import StartError
 from serve_app.settings import SettingsError, load_settings
@@ -25,6 +26,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 app.add_typer(maintenance_app, name="maintenance")
+app.add_typer(receipt_app, name="receipt")
 app.command("advise")(advise)
 app.command("migrate")(migrate_database)
 app.command("detect")(detect_files)

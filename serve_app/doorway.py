@@ -10,6 +10,7 @@ takes all that wait, so the first to wake would have them all.
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -24,6 +25,9 @@ from deployments.calls import calls_folder
 BACKLOG: Final = 2048
 HANDOVER_TIMEOUT_S: Final = 5.0
 """How long a replica is asked for the socket: its event loop may be busy."""
+RELIEF_S: Final = 0.5
+"""How long nothing is accepted after that failed for want of descriptors or memory: it would fail at once."""
+WANT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 logger = logging.getLogger("face_api.ingress")
 
@@ -97,12 +101,24 @@ class Doorway:
     def _accept(self) -> bool:
         try:
             connection, _ = self._listener.accept()
-        except OSError:  # another replica was quicker, the client left, or no descriptor is free
+        except OSError as error:  # another replica was quicker, or the client left
+            if error.errno in WANT:
+                self._rest(error)
             return False
         connection.setblocking(False)
         if self._accepted is not None:
             self._accepted(connection)
         return True
+
+    def _rest(self, error: OSError) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.remove_reader(self._listener):
+            logger.warning("no connection can be accepted for a moment: %s", error.strerror)
+            loop.call_later(RELIEF_S, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._accepted is not None:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def _hand_over(self) -> None:
         if self._handing is None:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
 from deployments.errors import (
+    ChoiceError,
     DeadlineExceededError,
     ImageDecodeError,
     ImageTooLargeError,
@@ -47,6 +48,7 @@ STATUS_BY_ERROR: Final[dict[type[FaceError], int]] = {
     ImageTooLargeError: 413,
     UnsupportedBodyError: 415,
     UnsupportedFormatError: 415,
+    ChoiceError: 422,
     MalformedBodyError: 422,
     UnencodableError: 422,
     RetryLaterError: 429,

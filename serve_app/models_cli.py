@@ -1,4 +1,4 @@
-"""`face-api models`: list, fetch, verify, prepare, calibrate, evaluate and train weights."""
+"""`face-api models`: list, fetch, verify, prepare, calibrate, evaluate and train weights; judge masks."""
 
 import os
 from pathlib import Path
@@ -21,6 +21,7 @@ from models.quantise import quantise
 from models.resolve import resolve_model
 from models.scrfd import Scrfd
 from serve_app.evaluate import evaluate_detector
+from serve_app.judge.command import judge
 from serve_app.oneshot import pictures
 from serve_app.settings import Settings, load_settings
 from serve_app.train_cli import train
@@ -28,6 +29,7 @@ from serve_app.train_cli import train
 models_app = typer.Typer(no_args_is_help=True, help="Weights: what there is, what is here, what it is worth.")
 
 models_app.command()(train)
+models_app.command()(judge)
 Name = Annotated[str, typer.Argument(help=f"One of {', '.join(MODELS)}.")]
 AnyName = Annotated[str, typer.Argument(help=f"One of {', '.join((*MODELS, OWN_MODEL))}, or an .onnx file.")]
 

@@ -36,7 +36,15 @@ REQUEST_ID: Final = {
 }
 RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
 MASK_HEADERS: Final = {
-    "X-Face-Count": ("Faces that were hidden.", "integer"),
+    "X-Face-Count": ("Faces that were found: all are hidden, less X-Faces-Skipped.", "integer"),
+    "X-Faces-Skipped": (
+        "Faces left as they are, by `skip`, `only` or `min_face`; missing when none.",
+        "integer",
+    ),
+    "X-Strength-Raised": (
+        "Faces and regions hidden more strongly than asked, see `strength_floor`; missing when none.",
+        "integer",
+    ),
     "X-Inference-Ms": ("Milliseconds in the detector's session.", "number"),
     "X-Mask-Ms": ("Milliseconds spent hiding faces.", "number"),
     "X-Encode-Ms": ("Milliseconds spent encoding.", "number"),

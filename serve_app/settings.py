@@ -130,6 +130,12 @@ class Settings(BaseSettings):
     retention_days: float | None = Field(
         default=None, gt=0, description="Images older than this are deleted. Unset: kept."
     )
+    receipt_key: Path | None = Field(
+        default=None,
+        description="PEM file with the Ed25519 key that signs receipts, the same on all machines "
+        "(`face-api receipt new-key`). Unset: `receipt_key.pem` in the data folder, which "
+        "`face-api serve` makes.",
+    )
     metrics_host: str = Field(default="127.0.0.1", description="Address of the metrics endpoint.")
     metrics_port: int = Field(default=9464, ge=0, le=65535, description="Port of /metrics; 0 = none.")
 
@@ -195,6 +201,11 @@ class Settings(BaseSettings):
     def credentials_file(self) -> Path:
         """What the first start with the embedded PostgreSQL writes: address, password, API key."""
         return (self.data_dir / "credentials.json").resolve()
+
+    @property
+    def receipt_key_file(self) -> Path:
+        """The key that signs receipts."""
+        return (self.receipt_key or self.data_dir / "receipt_key.pem").resolve()
 
     @property
     def ranges_dir(self) -> Path:

@@ -141,6 +141,7 @@ storage_statistics: Final = Table(
             "faces",
             "inference_us",  # whole microseconds: what was added can be taken away again without a rest
             "used_bytes",  # of originals and results in the bucket
+            "result_bytes",  # of results alone
         )
     ),
 )

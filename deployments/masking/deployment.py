@@ -52,7 +52,7 @@ class Masker:
         params: MaskParams,
         timeout_s: float,
     ) -> MaskedParcel | FaceError:
-        """Hide the faces in `boxes` (N, 4) of one picture; the result lies behind it in its locker."""
+        """Hide the faces in `boxes` (N, 4), and the regions asked for; the result lies behind the picture."""
         arrived_s = time.perf_counter()
 
         def work() -> MaskedParcel:
@@ -60,7 +60,8 @@ class Masker:
             masked = mask(picture.unpack(), boxes, params)
             encoded = np.frombuffer(masked.data, np.uint8)
             data = send(encoded, picture.pixels.locker, picture.pixels)
-            return MaskedParcel(data, masked.regions_masked, queue_ms, masked.mask_ms, masked.encode_ms)
+            times = (queue_ms, masked.mask_ms, masked.encode_ms)
+            return MaskedParcel(data, masked.regions_masked, *times, masked.strength_raised)
 
         with self._load.picture():
             masked = await self._worker.run(work, Deadline.after(timeout_s))

@@ -5,13 +5,14 @@ from typing import Final
 import cv2
 import numpy as np
 
+from deployments.masking.dither import dithered
 from models.types import UInt8Array
 
 SMALLEST_SIGMA: Final = 4.0
 """Sigma, in pixels of the reduced picture, at which the fast blur works: measured SSIM >= 0.98."""
 
 
-def gaussian(crop: UInt8Array, kernel: int) -> UInt8Array:
+def gaussian(crop: UInt8Array, kernel: int, *, has_noise: bool = False) -> UInt8Array:
     """Gaussian blur with a kernel of `kernel` pixels (an even one grows by 1; 1 changes nothing).
 
     The sigma is OpenCV's for that kernel. A large one is reached on a reduced copy of the crop, so that
@@ -20,46 +21,62 @@ def gaussian(crop: UInt8Array, kernel: int) -> UInt8Array:
     Args:
         crop: (h, w, 3 or 4), blurred on its own: nothing outside the region flows in.
         kernel: At least 1.
+        has_noise: Dither the result; see `dithered`.
     """
     kernel |= 1
     if kernel == 1:
         return crop.copy()
-    sigma = 0.3 * ((kernel - 1) * 0.5 - 1) + 0.8  # cv2.getGaussianKernel's rule
+    sigma = sigma_of(kernel)
     height, width = crop.shape[:2]
     factor = sigma / SMALLEST_SIGMA
     if factor < 2:
-        return _blurred(crop, sigma, sigma, kernel)
+        blurred = _blurred(crop, sigma, sigma, kernel)
+        return dithered(blurred, sigma) if has_noise else blurred
     small_size = max(1, round(width / factor)), max(1, round(height / factor))
     small = _as_image(cv2.resize(crop, small_size, interpolation=cv2.INTER_AREA), crop)
     small = _blurred(small, sigma * small_size[0] / width, sigma * small_size[1] / height)
+    if has_noise:
+        small = dithered(small, SMALLEST_SIGMA)
     return _as_image(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), crop)
 
 
-def pixelate(crop: UInt8Array, block: int) -> UInt8Array:
-    """Squares of `block` pixels from the crop's top left, each of one colour: the mean of its pixels."""
+def sigma_of(kernel: int) -> float:
+    """The standard deviation, in pixels, of a Gaussian kernel of so many pixels: OpenCV's rule."""
+    return 0.3 * ((kernel - 1) * 0.5 - 1) + 0.8  # cv2.getGaussianKernel
+
+
+def pixelate(crop: UInt8Array, block: int, *, has_noise: bool = False) -> UInt8Array:
+    """Squares of `block` pixels from the crop's top left, each of one colour: the mean of its pixels.
+
+    Args:
+        crop: (h, w, 3 or 4).
+        block: At least 1.
+        has_noise: Dither the colours; see `dithered`.
+    """
     height, width = crop.shape[:2]
     columns, rows = -(-width // block), -(-height // block)
     padded = cv2.copyMakeBorder(
         crop, 0, rows * block - height, 0, columns * block - width, cv2.BORDER_REPLICATE
     )
-    means = cv2.resize(padded, (columns, rows), interpolation=cv2.INTER_AREA)
+    means = _as_image(cv2.resize(padded, (columns, rows), interpolation=cv2.INTER_AREA), crop)
+    if has_noise:
+        means = dithered(means, 1.0)
     blocks = cv2.resize(means, (columns * block, rows * block), interpolation=cv2.INTER_NEAREST)
     return _as_image(np.ascontiguousarray(blocks[:height, :width]), crop)
 
 
-def solid(crop: UInt8Array) -> UInt8Array:
-    """Black, and opaque where the picture has alpha."""
-    black = np.zeros_like(crop)
-    black[..., 3:] = 255
-    return black
+def filled(crop: UInt8Array, colour: tuple[int, int, int]) -> UInt8Array:
+    """One colour (R, G, B), opaque where the picture has alpha."""
+    row = np.tile(np.array((*colour, 255)[: crop.shape[2]], np.uint8), (crop.shape[1], 1))
+    return np.broadcast_to(row, crop.shape).copy()
 
 
-def elliptical(crop: UInt8Array, kernel: int) -> UInt8Array:
-    """The Gaussian blur inside the ellipse inscribed in the crop, hard-edged; the rest unchanged."""
+def within_ellipse(hidden: UInt8Array, crop: UInt8Array) -> UInt8Array:
+    """`hidden` inside the ellipse inscribed in the region, hard-edged; `crop` outside of it."""
     height, width = crop.shape[:2]
     y, x = np.ogrid[:height, :width]
     inside = ((2 * x + 1 - width) / width) ** 2 + ((2 * y + 1 - height) / height) ** 2 <= 1.0
-    return np.where(inside[..., None], gaussian(crop, kernel), crop)
+    return _as_image(cv2.copyTo(hidden, inside.view(np.uint8), crop.copy()), crop)
 
 
 def premultiplied(crop: UInt8Array) -> UInt8Array:

@@ -1,27 +1,35 @@
 """Hide the faces of a picture and encode it; there is no way out of here with a face unmasked."""
 
 import time
+from typing import Final
 
 import numpy as np
 
 from deployments.errors import MaskingError
-from deployments.masking.effects import elliptical, gaussian, pixelate, premultiplied, solid, straight
+from deployments.masking.effects import filled, gaussian, pixelate, premultiplied, straight, within_ellipse
 from deployments.masking.encode import encode
-from deployments.masking.regions import expand_boxes, scaled_strengths
-from deployments.types import Masked, MaskMethod, MaskParams, Picture
-from models.types import Float32Array, UInt8Array
+from deployments.masking.regions import expand_boxes, least_strengths, region_boxes, scaled_strengths
+from deployments.types import Masked, MaskFill, MaskMethod, MaskParams, MaskShape, Picture
+from models.types import Float32Array, Int32Array, UInt8Array
+
+STYLES: Final[dict[MaskMethod, tuple[MaskShape, MaskFill]]] = {
+    "gaussian": ("rect", "blur"),
+    "pixelate": ("rect", "pixelate"),
+    "solid": ("rect", "solid"),
+    "elliptical": ("ellipse", "blur"),
+}
+BLACK: Final = (0, 0, 0)
 
 
 def mask(picture: Picture, boxes: Float32Array, params: MaskParams) -> Masked:
-    """Hide every face and encode the result.
+    """Hide every face and every region asked for, and encode the result.
 
-    The picture's pixels are written to when they can be: the caller hands them over. Regions are worked on
-    one after the other, each on what the earlier ones left, so that an overlap is hidden at least once.
+    The picture's pixels are written to when they can be: the caller hands them over.
 
     Args:
         picture: The upright picture.
-        boxes: (N, 4) faces in source pixels.
-        params: Method, strength, padding and output.
+        boxes: (N, 4) faces in source pixels, all of which are hidden.
+        params: How, and which regions as well.
 
     Raises:
         MaskingError: A box is not finite, or a region was left out.
@@ -29,27 +37,91 @@ def mask(picture: Picture, boxes: Float32Array, params: MaskParams) -> Masked:
     """
     started = time.perf_counter()
     pixels = picture.pixels if picture.pixels.flags.writeable else picture.pixels.copy()
-    height, width = pixels.shape[:2]
-    regions = expand_boxes(boxes, params.padding, width, height)
-    masked = 0
-    for region, strength in zip(regions, scaled_strengths(boxes, params.strength), strict=True):
-        x1, y1, x2, y2 = (int(v) for v in region)
-        hidden = hide(np.ascontiguousarray(pixels[y1:y2, x1:x2]), params.method, int(strength))
-        pixels[y1:y2, x1:x2] = hidden
-        masked += 1
-    if masked != len(boxes):
+    masked, raised = hide_faces(pixels, boxes, params)
+    if masked != len(boxes) + len(params.regions):
         raise MaskingError("a face was left out")
     hidden_at = time.perf_counter()
     data = encode(pixels, picture.icc_profile, params.format, params.quality)
     ended = time.perf_counter()
-    return Masked(data, masked, (hidden_at - started) * 1e3, (ended - hidden_at) * 1e3)
+    return Masked(data, masked, (hidden_at - started) * 1e3, (ended - hidden_at) * 1e3, raised)
 
 
-def hide(crop: UInt8Array, method: MaskMethod, strength: int) -> UInt8Array:
-    """New pixels for one region (h, w, 3 or 4), `strength` in pixels."""
-    if method == "solid":
-        return solid(crop)
-    effect = {"gaussian": gaussian, "pixelate": pixelate, "elliptical": elliptical}[method]
+def hide_faces(pixels: UInt8Array, boxes: Float32Array, params: MaskParams) -> tuple[int, int]:
+    """Write over faces and regions, one after the other, each on what the earlier ones left.
+
+    So an overlap is hidden at least once.
+
+    Args:
+        pixels: (H, W, 3 or 4), changed in place.
+        boxes: (N, 4) faces in source pixels.
+        params: How, and which regions as well.
+
+    Returns:
+        How many regions were hidden, and for how many of them the strength was raised to the floor.
+
+    Raises:
+        MaskingError: A box is not finite.
+    """
+    shape, fill = style(params)
+    height, width = pixels.shape[:2]
+    areas, strengths, raised = areas_to_hide(boxes, params, width, height)
+    masked = 0
+    for area, strength in zip(areas, strengths, strict=True):
+        x1, y1, x2, y2 = (int(v) for v in area)
+        crop = np.ascontiguousarray(pixels[y1:y2, x1:x2])
+        pixels[y1:y2, x1:x2] = hide(crop, shape, fill, int(strength), has_noise=params.has_floor)
+        masked += 1
+    return masked, raised
+
+
+def areas_to_hide(
+    boxes: Float32Array, params: MaskParams, width: int, height: int
+) -> tuple[Int32Array, Int32Array, int]:
+    """Where something is hidden, and how strongly.
+
+    Args:
+        boxes: (N, 4) faces in source pixels.
+        params: How, and which regions as well.
+        width: Of the picture, pixels.
+        height: Of the picture, pixels.
+
+    Returns:
+        (M, 4) x1, y1, x2, y2 of faces with their padding, then of regions; (M,) strengths in pixels; for how
+        many the strength was raised to the floor.
+
+    Raises:
+        MaskingError: A box is not finite.
+    """
+    areas = expand_boxes(boxes, params.padding, width, height)
+    if params.regions:
+        asked = region_boxes(params.regions)
+        areas = np.concatenate([areas, expand_boxes(asked, 0.0, width, height)])
+        boxes = np.concatenate([boxes, asked])
+    strengths = scaled_strengths(boxes, params.strength)
+    if not params.has_floor:
+        return areas, strengths, 0
+    least = least_strengths(boxes, style(params)[1])
+    return areas, np.maximum(strengths, least), int((least > strengths).sum())
+
+
+def style(params: MaskParams) -> tuple[MaskShape, MaskFill]:
+    """The method's shape and fill, or those that were asked for beside it."""
+    shape, fill = STYLES[params.method]
+    return params.shape or shape, fill if params.fill is None else params.fill
+
+
+def hide(crop: UInt8Array, shape: MaskShape, fill: MaskFill, strength: int, *, has_noise: bool) -> UInt8Array:
+    """New pixels for one area (h, w, 3 or 4), `strength` in pixels; outside an ellipse, those of the crop."""
+    hidden = _hidden(crop, fill, strength, has_noise=has_noise)
+    return hidden if shape == "rect" else within_ellipse(hidden, crop)
+
+
+def _hidden(crop: UInt8Array, fill: MaskFill, strength: int, *, has_noise: bool) -> UInt8Array:
+    if not isinstance(fill, str):
+        return filled(crop, fill)
+    if fill == "solid":
+        return filled(crop, BLACK)
+    effect = gaussian if fill == "blur" else pixelate
     if crop.shape[2] == 3:
-        return effect(crop, strength)
-    return straight(effect(premultiplied(crop), strength))
+        return effect(crop, strength, has_noise=has_noise)
+    return straight(effect(premultiplied(crop), strength, has_noise=has_noise))

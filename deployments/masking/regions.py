@@ -5,10 +5,15 @@ from typing import Final
 import numpy as np
 
 from deployments.errors import MaskingError
+from deployments.types import MaskFill, Region
 from models.types import Float32Array, Int32Array
 
 REFERENCE_SIDE: Final = 200
 """Longer side of a face, in pixels, up to which the strength is taken as given (SPEC section 5)."""
+
+LEAST_SHARE: Final = {"blur": 0.99, "pixelate": 0.2}
+"""The floor: kernel and block size as shares of a face's longer side. docs/masking.md has what they were
+measured by. The default strength, 199 for a face of 200 pixels, is above it for faces of every size."""
 
 
 def expand_boxes(boxes: Float32Array, padding: float, width: int, height: int) -> Int32Array:
@@ -24,10 +29,9 @@ def expand_boxes(boxes: Float32Array, padding: float, width: int, height: int) -
         (N, 4) regions in whole pixels, rounded outwards, x2 and y2 exclusive, never empty.
 
     Raises:
-        MaskingError: A box is not finite.
+        MaskingError: A box is not finite, or they are no boxes.
     """
-    if not np.isfinite(boxes).all():
-        raise MaskingError("a face box is not finite")
+    check_boxes(boxes)
     sides = boxes[:, 2:] - boxes[:, :2]
     limit = np.array([width, height])
     low = np.clip(np.floor(boxes[:, :2] - padding * sides), 0, limit - 1)
@@ -35,9 +39,34 @@ def expand_boxes(boxes: Float32Array, padding: float, width: int, height: int) -
     return np.concatenate([low, high], axis=1).astype(np.int32)
 
 
+def check_boxes(boxes: Float32Array) -> None:
+    """Raise MaskingError for what cannot be boxes (N, 4): a face would be missed, or left."""
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
+        raise MaskingError("the face boxes are not (N, 4) finite numbers")
+
+
 def scaled_strengths(boxes: Float32Array, strength: int) -> Int32Array:
     """Kernel or block size (N,) in pixels: grows with faces whose longer side is over REFERENCE_SIDE."""
-    longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-    factors = np.maximum(longer / REFERENCE_SIDE, 1.0)
+    factors = np.maximum(longer_sides(boxes) / REFERENCE_SIDE, 1.0)
     strengths: Int32Array = np.ceil(strength * factors).astype(np.int32)
     return strengths
+
+
+def least_strengths(boxes: Float32Array, fill: MaskFill) -> Int32Array:
+    """Kernel or block size (N,) in pixels under which a face could be known again: a share of its size."""
+    share = LEAST_SHARE.get(fill, 0.0) if isinstance(fill, str) else 0.0
+    least: Int32Array = np.ceil(share * longer_sides(boxes)).astype(np.int32)
+    return least
+
+
+def longer_sides(boxes: Float32Array) -> Float32Array:
+    """The longer side (N,) of each of `boxes` (N, 4), in pixels."""
+    sides: Float32Array = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0)
+    return sides
+
+
+def region_boxes(regions: tuple[Region, ...]) -> Float32Array:
+    """A client's regions as boxes: (N, 4) x1, y1, x2, y2."""
+    boxes = np.array(regions, np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes

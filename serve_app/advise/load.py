@@ -1,9 +1,9 @@
-"""Requests at a constant rate, or from clients that each wait for their answer; aiohttp on uvloop.
+"""Requests at a rate, or from clients that each wait for their answer; aiohttp on uvloop.
 
-At a constant rate, requests are due at even intervals whether or not earlier ones have been answered, and
-latency counts from when each was due: a service that stalls is charged for everything that was due
-meanwhile (no coordinated omission). How late the generator itself was is told apart, since it may share the
-machine with the service.
+At a rate, requests are due at even intervals, or at random ones as many users send them (a Poisson
+process), whether or not earlier ones have been answered, and latency counts from when each was due: a
+service that stalls is charged for everything that was due meanwhile (no coordinated omission). How late the
+generator itself was is told apart, since it may share the machine with the service.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, TypeVar
 
 import aiohttp
@@ -62,15 +63,28 @@ class Sender:
 
 
 async def at_rate(
-    requests: Sequence[Request], rate: float, seconds: float, *, keep_alive: bool = True
+    requests: Sequence[Request],
+    rate: float,
+    seconds: float,
+    *,
+    keep_alive: bool = True,
+    random: Random | None = None,
 ) -> Outcome:
-    """Send `rate` requests a second, each in turn, for so many seconds; wait for every answer."""
+    """Send `rate` requests a second, each in turn, for so many seconds; wait for every answer.
+
+    Args:
+        requests: What to send.
+        rate: A second; with `random`, on average.
+        seconds: How long requests are due.
+        keep_alive: Whether connections are used again.
+        random: Where random intervals come from; None for even ones.
+    """
     async with _sender(keep_alive) as sender:
         count = max(1, round(rate * seconds))
-        started = time.perf_counter()
+        started = due = time.perf_counter()
         async with asyncio.TaskGroup() as tasks:
             for number in range(count):
-                due = started + number / rate
+                due = started + number / rate if random is None else due + random.expovariate(rate)
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 tasks.create_task(sender.send(requests[number % len(requests)], due))
         # Answers that came late count as this run's, in the time their requests were due: the rate is what

@@ -13,6 +13,8 @@ from serve_app.services.processing import Hidden
 from serve_app.storage.names import safe_path
 
 MANIFEST: Final = "manifest.json"
+FACTS: Final = ("output", "face_count", "faces_skipped", "image_id", "job_id")
+"""Of a masked picture, in the manifest; null where there is none."""
 
 
 class BatchAnswer(Protocol):
@@ -78,13 +80,14 @@ class ZipAnswer:
 
     def add(self, outcome: Outcome) -> bytes:
         """The masked picture; nothing where there is none."""
-        entry = {**_head(outcome), "output": None, "face_count": None, "image_id": None, "job_id": None}
+        entry = _head(outcome) | dict.fromkeys(FACTS)
         self._entries.append(entry)
         if outcome.done is None or not isinstance(outcome.done.value, Hidden):
             return b""
         value = outcome.done.value
         entry["output"] = self._free_name(outcome.filename)
         entry["face_count"] = len(value.faces.boxes)
+        entry["faces_skipped"] = value.anonymised.faces_skipped
         if value.recorded.image_id is not None:
             entry |= {"image_id": str(value.recorded.image_id), "job_id": str(value.recorded.job_id)}
         return self._zip.add(entry["output"], value.anonymised.masked.data)

@@ -79,7 +79,7 @@ class BatchResponse(Response):
                 except (ClientDisconnectedError, TimeoutError):  # nobody reads on: what was sent has no end
                     note_reason(self._request, reason_of(ClientDisconnectedError()))
         finally:
-            await body.drain()
+            await body.drain(self._request.headers)
 
     async def _read(self, body: BodyStream) -> list[Item]:
         timeout_s = self._batches.body_timeout_s

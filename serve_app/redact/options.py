@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from serve_app.json_body import problems
 from serve_app.schemas.mask import MaskQuery
 
-OF_ONE_REQUEST: Final = frozenset({"store"})
+OF_ONE_REQUEST: Final = frozenset({"store", "skip", "only", "face_count"})
 """Parameters that say nothing of how pictures are masked."""
 
 

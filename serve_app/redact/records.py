@@ -26,7 +26,8 @@ class Record:
     status: Status
     reason: str | None = None  # why there is no output
     sha256: str | None = None  # of the source; None where it was not read whole
-    faces: int | None = None
+    faces: int | None = None  # found
+    faces_skipped: int | None = None  # of those, left as they are because --min-face says so
     output: str | None = None
     output_bytes: int | None = None
     output_sha256: str | None = None

@@ -141,6 +141,7 @@ class Redactor:
             status="masked",
             sha256=sha256,
             faces=len(done.analysed.inferred.detections.boxes),
+            faces_skipped=done.faces_skipped,
             output=name,
             output_bytes=len(masked),
             output_sha256=await asyncio.to_thread(_sha256, masked),

@@ -25,6 +25,7 @@ class Totals:
     faces: int  # of all jobs
     inference_ms: float  # of all jobs
     used_bytes: int  # of originals and results that were kept
+    result_bytes: int  # of results alone
 
     def jobs(self, job_type: JobType | None = None, method: MaskMethod | None = None) -> int:
         """How many jobs there are of a type, a method, or both."""
@@ -63,6 +64,7 @@ class StatisticsRepository:
             faces=int(row["faces"]),
             inference_ms=int(row["inference_us"]) / 1000,
             used_bytes=int(row["used_bytes"]),
+            result_bytes=int(row["result_bytes"]),
         )
 
     async def jobs_by_hour(self, hours: int) -> list[HourOfJobs]:

@@ -12,7 +12,7 @@ from serve_app.access import DetectCaller, MaskCaller
 from serve_app.admission import Admission
 from serve_app.openapi import detect_docs, mask_docs
 from serve_app.schemas.detect import DetectQuery, detect_body
-from serve_app.schemas.mask import MaskQuery
+from serve_app.schemas.mask import MaskQuery, choice_headers
 from serve_app.services.processing import Processing
 from serve_app.services.recording import Recorded
 from serve_app.stage_times import stage_times
@@ -53,6 +53,7 @@ def images_router(processing: Processing, admission: Admission) -> APIRouter:
             "X-Total-Ms": f"{done.total_ms:.2f}",
             "X-Model": analysed.inferred.model,
             "Server-Timing": server_timing(stages),
+            **choice_headers(anonymised),
         }
         if recorded.image_id is not None:
             headers |= {"X-Image-Id": str(recorded.image_id), "X-Job-Id": str(recorded.job_id)}

@@ -19,6 +19,13 @@ class BatchQuery(MaskQuery):
         Field(description="A JSON line for each picture, or a zip of masked pictures with a manifest."),
     ] = "ndjson"
 
+    @field_validator("skip", "only", "face_count")
+    @classmethod
+    def _is_of_one_picture(cls, value: object) -> object:
+        if value is not None:
+            raise ValueError("the faces of one picture are chosen; send it to /mask")
+        return value
+
     @field_validator("answer")
     @classmethod
     def _zips_hold_pictures(cls, value: str, info: ValidationInfo) -> str:
@@ -50,6 +57,7 @@ class ManifestEntry(BatchItem):
 
     output: Annotated[str | None, Field(description="The masked picture's name in the zip.")]
     face_count: int | None
+    faces_skipped: int | None
     image_id: str | None
     job_id: str | None
 

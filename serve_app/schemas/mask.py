@@ -1,18 +1,31 @@
 """Query parameters of /api/v1/mask, and the answer of the mask test."""
 
 import base64
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
-from deployments.types import Anonymised, MaskMethod, MaskParams, OutputFormat
+from deployments.masking.mask import style
+from deployments.types import Anonymised, MaskFill, MaskMethod, MaskParams, MaskShape, OutputFormat
 from models.types import DetectParams
+from serve_app.schemas.choice import FILL_PATTERN, face_choice, parse_fill, parse_indices, parse_regions
 from serve_app.schemas.detect import DetectQuery, DetectResponse, add_recorded, detect_answer, to_json
 from serve_app.services.recording import NOTHING, Recorded
 
 
+def _written_as(parse: Callable[[str], object]) -> AfterValidator:
+    """Refuses text that `parse` refuses. It stays text: FastAPI would ask for a list's items one by one."""
+
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return AfterValidator(check)
+
+
 class MaskQuery(DetectQuery):
-    """Tuning parameters of detection, and how faces are hidden."""
+    """Tuning parameters of detection, and what is hidden how."""
 
     method: Annotated[MaskMethod, Field(description="What hides a face.")] = "gaussian"
     strength: Annotated[
@@ -24,10 +37,77 @@ class MaskQuery(DetectQuery):
     ] = 0.15
     format: Annotated[OutputFormat, Field(description="Format of the answer.")] = "jpeg"
     quality: Annotated[int, Field(ge=1, le=100, description="Of jpeg and webp.")] = 95
+    shape: Annotated[MaskShape | None, Field(description="In place of the method's shape.")] = None
+    fill: Annotated[
+        str | None,
+        Field(
+            pattern=FILL_PATTERN,
+            description="In place of what the method hides with: `blur`, `pixelate`, `solid` (black), or "
+            "`color:#rrggbb`, whose `#` is `%23` in a URL and may be left out.",
+            examples=["blur", "pixelate", "solid", "color:#1f6f5c"],
+        ),
+    ] = None
+    strength_floor: Annotated[
+        Literal["on", "off"],
+        Field(description="`on` raises a strength by which a face could be known again; `off` does not."),
+    ] = "on"
+    min_face: Annotated[
+        int,
+        Field(
+            ge=0, le=65535, description="Faces whose longer side is smaller (pixels) are left as they are."
+        ),
+    ] = 0
+    regions: Annotated[
+        str | None,
+        _written_as(parse_regions),
+        Field(
+            description="Hide these as well: JSON, [[x, y, width, height], ...] in pixels of the upright "
+            "picture.",
+            examples=["[[10, 20, 80, 90]]"],
+        ),
+    ] = None
+    skip: Annotated[
+        str | None,
+        _written_as(parse_indices),
+        Field(
+            description="Leave these faces as they are: JSON, [index, ...] as /detect numbers them when "
+            "asked with the same parameters. Needs `face_count`.",
+            examples=["[0, 2]"],
+        ),
+    ] = None
+    only: Annotated[
+        str | None,
+        _written_as(parse_indices),
+        Field(description="Hide these faces only; otherwise as `skip`.", examples=["[1]"]),
+    ] = None
+    face_count: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=2**31 - 1,
+            description="With `skip` or `only`: `summary.face_count` of that detection. When another number "
+            "is found, the request is refused.",
+        ),
+    ] = None
 
     def mask_params(self) -> MaskParams:
-        """As the pipeline takes them."""
-        return MaskParams(self.method, self.strength, self.padding, self.format, self.quality)
+        """As the pipeline takes them.
+
+        Raises:
+            ChoiceError: Some of them do not go together.
+        """
+        return MaskParams(
+            self.method,
+            self.strength,
+            self.padding,
+            self.format,
+            self.quality,
+            self.shape,
+            None if self.fill is None else parse_fill(self.fill),
+            self.strength_floor == "on",
+            () if self.regions is None else parse_regions(self.regions),
+            face_choice(self.skip, self.only, self.face_count, self.min_face),
+        )
 
 
 class Masking(BaseModel):
@@ -37,6 +117,10 @@ class Masking(BaseModel):
     strength: int
     padding: float
     regions_masked: int
+    shape: MaskShape
+    fill: str
+    strength_raised: int
+    faces_skipped: int
 
 
 class Output(BaseModel):
@@ -71,11 +155,16 @@ def mask_body(
         "encode_ms": round(masked.encode_ms, 2),
         "output_bytes": len(masked.data),
     }
+    shape, fill = style(masking)
     answer["masking"] = {
         "method": masking.method,
         "strength": masking.strength,
         "padding": masking.padding,
         "regions_masked": masked.regions_masked,
+        "shape": shape,
+        "fill": fill_text(fill),
+        "strength_raised": masked.strength_raised,
+        "faces_skipped": result.faces_skipped,
     }
     answer["output"] = {
         "format": masking.format,
@@ -84,3 +173,14 @@ def mask_body(
         "image_base64": base64.b64encode(masked.data).decode(),
     }
     return to_json(answer)
+
+
+def choice_headers(result: Anonymised) -> dict[str, str]:
+    """What an answer says of faces that were not hidden, or not hidden as asked; nothing where all were."""
+    said = {"X-Faces-Skipped": result.faces_skipped, "X-Strength-Raised": result.masked.strength_raised}
+    return {name: str(count) for name, count in said.items() if count}
+
+
+def fill_text(fill: MaskFill) -> str:
+    """As a query writes it."""
+    return fill if isinstance(fill, str) else f"color:#{bytes(fill).hex()}"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -15,6 +15,8 @@ from serve_app.repositories.jobs import JobType, StoredJob
 from serve_app.repositories.statistics import HourOfJobs, Totals
 from serve_app.schemas.detect import Detection
 from serve_app.schemas.pages import PageQuery
+
+ObjectKind = Literal["originals", "results"]
 
 
 class JobsQuery(PageQuery):
@@ -34,6 +36,7 @@ class StatsResponse(BaseModel):
     total_faces_detected: int
     avg_inference_ms: float
     storage_used_bytes: int
+    storage_by_kind: dict[ObjectKind, int]
     jobs_by_type: dict[JobType, int]
     jobs_by_method: dict[MaskMethod, int]
 
@@ -110,6 +113,10 @@ def stats_response(totals: Totals) -> StatsResponse:
         total_faces_detected=totals.faces,
         avg_inference_ms=round(totals.inference_ms / jobs, 2) if jobs else 0.0,
         storage_used_bytes=totals.used_bytes,
+        storage_by_kind={
+            "originals": totals.used_bytes - totals.result_bytes,
+            "results": totals.result_bytes,
+        },
         jobs_by_type={"detect": totals.jobs("detect"), "mask": totals.jobs("mask")},
         jobs_by_method=dict(totals.mask_jobs),
     )

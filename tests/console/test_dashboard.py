@@ -41,6 +41,18 @@ def test_its_numbers_are_those_of_the_api(
         )
 
 
+def test_storage_is_told_apart_by_kind(
+    console: Console, session: str, filled: Filled, admin: httpx.Client
+) -> None:
+    kinds = admin.get("/api/v1/admin/stats").json()["storage_by_kind"]
+    page = console.open(session=session)
+    panel = page.locator("section").filter(has=page.get_by_role("heading", name="Storage by kind"))
+    total = sum(kinds.values())
+    for name, kind in (("Originals", "originals"), ("Masked pictures", "results")):
+        row = panel.get_by_role("listitem").filter(has_text=name)
+        expect(row).to_contain_text(f"{100 * kinds[kind] / total:.0f} %")
+
+
 def test_jobs_per_hour_are_drawn_and_told_to_screen_readers(
     console: Console, session: str, filled: Filled, admin: httpx.Client
 ) -> None:

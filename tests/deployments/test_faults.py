@@ -26,7 +26,7 @@ from deployments.masking.mask import mask
 from deployments.parcels import CanvasParcel, DecodedParcel, MaskedParcel, PictureParcel
 from deployments.pipeline import ServePipeline, Stage
 from deployments.transport import INLINE, Locker, Parcel, host_id, receive, send
-from deployments.types import Inferred, MaskParams
+from deployments.types import FaceChoice, Inferred, MaskParams
 from models.errors import FaceError, InferenceError
 from models.raw_faces import HeadOutputs
 from models.resolve import ModelSource
@@ -40,6 +40,15 @@ REQUESTS = 300
 AT_ONCE = 16
 TIMEOUT_S = 2.0
 MASKING = MaskParams(method="solid", format="png", padding=0.0)
+ASKED = (
+    MASKING,
+    replace(MASKING, method="gaussian", fill=(0, 0, 0), has_floor=False),
+    replace(MASKING, regions=((0.0, 600.0, 40.0, 40.0), (8.5, 0.0, 3.0, 3.0))),
+    replace(MASKING, choice=FaceChoice(only=(0,), face_count=1, min_face=CELL)),
+    replace(MASKING, choice=FaceChoice(skip=(), face_count=1)),
+)
+"""What requests ask for in turn; each wants its one face hidden."""
+
 Breakage = Callable[[Any], Any]
 
 
@@ -90,6 +99,7 @@ DETECTOR: dict[str, Breakage] = {
     "boxes that are no numbers": with_boxes(not_a_number),
     "boxes of three numbers": with_boxes(lambda boxes: boxes[:, :3]),
     "boxes without an axis": with_boxes(lambda boxes: boxes.reshape(-1)),
+    "one face more": with_boxes(lambda boxes: np.concatenate([boxes, boxes + 1])),
 }
 MASKER: dict[str, Breakage] = {
     "exception": boom,
@@ -184,7 +194,8 @@ class Stages:
                 masked = mask(picture.unpack(), boxes, params)
                 encoded = np.frombuffer(masked.data, np.uint8)
                 data = send(encoded, picture.pixels.locker, picture.pixels)
-                return MaskedParcel(data, masked.regions_masked, 0.0, masked.mask_ms, masked.encode_ms)
+                times = (0.0, masked.mask_ms, masked.encode_ms)
+                return MaskedParcel(data, masked.regions_masked, *times, masked.strength_raised)
             except FaceError as error:
                 return error
 
@@ -246,7 +257,8 @@ async def test_every_answer_is_an_error_or_correctly_masked(stages: Stages, faul
         data, cell = pictures[number]
         async with slots:
             try:
-                result = await pipeline.mask(data, DetectParams(), MASKING, TIMEOUT_S)
+                masking = ASKED[number % len(ASKED)]
+                result = await pipeline.mask(data, DetectParams(), masking, TIMEOUT_S)
             except Exception:  # of any kind: it becomes an error of the API
                 failed += 1
                 await asyncio.sleep(0.1)  # as clients do; a replica that came back is found within 0.25 s

@@ -69,6 +69,10 @@ def test_a_scenario_is_driven_in_both_loops_and_along_its_curve(
     loads = [point.load for point in measurement.curves]
     assert loads == sorted(loads)
     assert loads[-1] == pytest.approx(closed.rate)
+    assert [run.load for run in measurement.at_random] == pytest.approx(
+        [closed.rate * share for share in (0.5, 0.6, 0.7)]
+    )
+    assert all(run.answers > 0 for run in measurement.at_random)
 
 
 def test_admin_traffic_goes_beside_it(stub: str) -> None:

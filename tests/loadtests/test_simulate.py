@@ -1,4 +1,5 @@
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -7,6 +8,15 @@ from loadtests.simulate import Demand, Node, capacity, demand_of, parse_gpu, sim
 from loadtests.usage import Usage
 
 ONE_STAGE = Demand(ingress=0.0, decode=0.01, detect=0.0, mask=0.0, generator=0.0, background=0.0)
+RUN = Run(
+    "detect", "open", "aiohttp", 10, 10.0, 100, 0, 0, {},
+    usage={
+        "Ingress": Usage(0.1, 0), "Decoder": Usage(0.4, 0), "Detector": Usage(0.5, 0),
+        "PostgreSQL": Usage(1.0, 0),
+    },
+    generator_cpu_s=0.05,
+    quantiles_ms=[8, 10, 30],
+)  # fmt: skip
 
 
 def test_a_lone_request_takes_the_sum_of_its_stages() -> None:
@@ -62,31 +72,27 @@ def test_capacity_is_the_highest_rate_within_the_objective() -> None:
 
 
 def test_demands_come_from_the_run_and_the_machines_share_is_told_apart() -> None:
-    usage = {
-        "Ingress": Usage(0.1, 0),
-        "Decoder": Usage(0.4, 0),
-        "Detector": Usage(0.5, 0),
-        "PostgreSQL": Usage(1.0, 0),
-    }
-    run = Run(
-        "detect",
-        "open",
-        "aiohttp",
-        10,
-        10.0,
-        100,
-        0,
-        0,
-        {},
-        usage=usage,
-        generator_cpu_s=0.05,
-        quantiles_ms=[8, 10, 30],
-    )
-    demand = demand_of(Record({}, [replace(run, loop="closed")], [run]), "detect")
+    demand = demand_of(Record({}, [replace(RUN, loop="closed")], [RUN]), "detect")
     assert (demand.ingress, demand.decode, demand.detect) == pytest.approx((0.001, 0.004, 0.005))
     assert demand.generator == pytest.approx(0.0005)
     assert demand.background == pytest.approx(0.1)
     assert demand.spread == pytest.approx((0.5, 0.625, 1.875))  # of their mean, 16
+
+
+def test_random_arrivals_are_those_the_load_generator_makes() -> None:
+    random, due, dues = Random(0), 0.0, []
+    while due < 5:
+        due += random.expovariate(20)
+        dues.append(due)
+    run = simulate(Node(64), ONE_STAGE, rate=20, seconds=5, warm_up=0)
+    assert len(run.latencies_ms) == len([due for due in dues if due < 5 - 0.01])
+
+
+def test_demands_at_random_arrivals_come_before_those_at_even_ones() -> None:
+    even = replace(RUN, usage={"Detector": Usage(0.5, 0)})
+    at_random = replace(RUN, usage={"Detector": Usage(0.7, 0)})
+    record = Record({}, [replace(RUN, loop="closed")], [even], [at_random])
+    assert demand_of(record, "detect").detect == pytest.approx(0.007)
 
 
 def test_times_of_a_gpu_are_given_never_guessed() -> None:

@@ -115,6 +115,7 @@ async def test_totals_name_both_types_and_all_methods(http: httpx.AsyncClient, s
         "total_faces_detected": 0,
         "avg_inference_ms": 0.0,
         "storage_used_bytes": 0,
+        "storage_by_kind": {"originals": 0, "results": 0},
         "jobs_by_type": {"detect": 0, "mask": 0},
         "jobs_by_method": {"gaussian": 0, "pixelate": 0, "solid": 0, "elliptical": 0},
     }
@@ -128,6 +129,7 @@ async def test_totals_name_both_types_and_all_methods(http: httpx.AsyncClient, s
         "total_faces_detected": 4,
         "avg_inference_ms": 15.01,
         "storage_used_bytes": 1300,
+        "storage_by_kind": {"originals": 1000, "results": 300},
         "jobs_by_type": {"detect": 1, "mask": 1},
         "jobs_by_method": {"gaussian": 0, "pixelate": 0, "solid": 0, "elliptical": 1},
     }

@@ -323,5 +323,13 @@ async def test_openapi_describes_bodies_statuses_and_headers(client: httpx.Async
         "padding": 0.15,
         "format": "jpeg",
         "quality": 95,
+        "shape": None,
+        "fill": None,
+        "strength_floor": "on",
+        "min_face": 0,
+        "regions": None,
+        "skip": None,
+        "only": None,
+        "face_count": None,
     }
     json.dumps(document, allow_nan=False)

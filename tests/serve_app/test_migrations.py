@@ -13,10 +13,16 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import serve_app
+from serve_app.database import Database
 from serve_app.migrate import migrate
+from serve_app.repositories.images import ImageRepository
+from serve_app.repositories.jobs import JobRepository
+from serve_app.repositories.statistics import StatisticsRepository
 from serve_app.tables import metadata
+from tests.serve_app.repositories.conftest import new_image, new_job
 
 pytestmark = pytest.mark.postgres
+LATEST = "0003"
 
 
 async def on(url: str, work: Any) -> Any:
@@ -74,6 +80,30 @@ async def test_what_a_downgrade_takes_away_an_upgrade_brings_back(database_url: 
     assert ("api_keys" in leftover) is (revision == "0001")
     assert "images" not in leftover
     migrated = await migrate(database_url)
-    assert migrated.after == "0002"
+    assert migrated.after == LATEST
     assert await on(database_url, differences) == []
-    assert (await migrate(database_url)).before == "0002"
+    assert (await migrate(database_url)).before == LATEST
+
+
+async def test_bytes_of_results_from_before_they_were_counted_apart_are_counted(database_url: str) -> None:
+    await on(database_url, lambda connection: downgrade(connection, "0002"))
+    database = Database(database_url, pool_size=1)
+    await database.open()
+    images, jobs = ImageRepository(database), JobRepository(database)
+
+    async def stored() -> tuple[int, int]:
+        totals = await StatisticsRepository(database).totals()
+        return totals.used_bytes, totals.result_bytes
+
+    try:
+        image = new_image(size_bytes=70)
+        await images.insert(image)
+        await jobs.insert(new_job(image.id, "solid", processed_size_bytes=9))
+        await migrate(database_url)
+        await jobs.insert(new_job(image.id, "gaussian", processed_size_bytes=4))
+        assert await stored() == (83, 13)
+        async with database.transaction():
+            await images.delete(image.id)
+        assert await stored() == (0, 0)
+    finally:
+        await database.close()

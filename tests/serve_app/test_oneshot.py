@@ -7,6 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from serve_app.cli import app
+from tests.deployments.video.clips import decoded, write_clip
 from tests.tiny_scrfd import red_block_picture, write_tiny_scrfd
 
 
@@ -44,3 +45,45 @@ def test_mask_never_overwrites_its_input(folder: Path) -> None:
     result = CliRunner().invoke(app, ["mask", str(folder / "a.png"), "-o", str(folder), "--format", "png"])
     assert result.exit_code == 2
     assert (folder / "a.png").read_bytes() == before
+
+
+def test_mask_takes_films_and_pictures_of_one_folder(folder: Path) -> None:
+    block = red_block_picture(640, 640, {(2, 3): 255})
+    write_clip(folder / "film.mov", [block] * 6)
+    write_clip(folder / "sub" / "old.avi", [block] * 6, codec="mpeg4", sound=None)
+    out = folder.parent / "out"
+    result = CliRunner().invoke(app, ["mask", str(folder), "-o", str(out), "--method", "solid"])
+    assert result.exit_code == 0
+    assert {p.relative_to(out).as_posix() for p in out.rglob("*.*")} == {
+        *("a.jpg", "sub/b.jpg"),
+        *("film.mov", "sub/old.mkv"),
+    }
+    for name in ("film.mov", "sub/old.mkv"):
+        assert len(decoded(out / name)) == 6
+        assert max(frame[100:124, 68:92].max() for frame in decoded(out / name)) < 20
+
+
+def test_a_film_that_fails_is_said_and_the_others_are_done(folder: Path) -> None:
+    (folder / "bad.mp4").write_bytes(b"no film")
+    out = folder.parent / "out"
+    result = CliRunner().invoke(app, ["mask", str(folder), "-o", str(out)])
+    assert result.exit_code == 1
+    assert "bad.mp4: it cannot be read as a video" in result.stderr
+    assert sorted(p.name for p in out.rglob("*.*")) == ["a.jpg", "b.jpg"]
+
+
+def test_a_film_is_not_written_as_a_picture_nor_over_itself(folder: Path) -> None:
+    film = write_clip(folder / "film.mp4", [red_block_picture(64, 64, {})] * 2)
+    before = film.read_bytes()
+    for output in ("masked.jpg", "film.mp4"):
+        result = CliRunner().invoke(app, ["mask", str(film), "-o", str(folder / output)])
+        assert result.exit_code == 2
+    assert film.read_bytes() == before
+
+
+def test_without_pyav_films_say_how_to_install_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clip(folder / "film.mp4", [red_block_picture(64, 64, {})] * 2)
+    monkeypatch.setattr("serve_app.films.find_spec", lambda _: None)
+    result = CliRunner().invoke(app, ["mask", str(folder), "-o", str(folder.parent / "out")])
+    assert "pip install 'av" in str(result.exception)
+    assert not (folder.parent / "out").exists()

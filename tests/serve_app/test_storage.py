@@ -154,6 +154,7 @@ async def test_what_was_processed_can_be_looked_up_opened_and_deleted_for_good(s
     assert stats["jobs_by_type"] == {"detect": 1, "mask": 1}
     assert stats["jobs_by_method"]["solid"] == 1
     assert stats["storage_used_bytes"] == 2 * len(PICTURE) + len(masked.content)
+    assert stats["storage_by_kind"] == {"originals": 2 * len(PICTURE), "results": len(masked.content)}
     async with httpx.AsyncClient() as plain:
         for path, content in ((f"{IMAGES}/{ids[0]}", PICTURE), (f"{JOBS}/{ids[1]}", masked.content)):
             redirect = await stored.http.get(f"{path}/download", auth=AUTH)

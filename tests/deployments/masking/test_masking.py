@@ -46,10 +46,11 @@ def test_strength_grows_with_faces_over_200_pixels_only() -> None:
     assert scaled_strengths(found, 100).tolist() == [100, 200, 125]
 
 
-def test_a_box_that_is_not_finite_is_an_error() -> None:
+def test_boxes_that_are_not_finite_or_not_four_numbers_are_an_error() -> None:
     picture = Picture(np.zeros((10, 10, 3), np.uint8), None)
-    with pytest.raises(MaskingError):
-        mask(picture, boxes((0, 0, float("nan"), 5)), MaskParams())
+    for wrong in (boxes((0, 0, float("nan"), 5)), boxes((0, 0, 5, 5))[:, :3], boxes((0, 0, 5, 5))[0]):
+        with pytest.raises(MaskingError):
+            mask(picture, wrong, MaskParams())
 
 
 @pytest.mark.parametrize("kernel", [3, 31, 99, 199, 401])

@@ -34,7 +34,7 @@ CASCADE = """
 WITH locked AS (SELECT id FROM images WHERE id = ANY($1) ORDER BY id FOR UPDATE)
 DELETE FROM images USING locked WHERE images.id = locked.id
 """
-EMPTY = Totals(0, 0, dict.fromkeys(METHODS, 0), 0, 0.0, 0)
+EMPTY = Totals(0, 0, dict.fromkeys(METHODS, 0), 0, 0.0, 0, 0)
 COUNTED = """
 SELECT (SELECT count(*) FROM images) AS images,
        count(*) FILTER (WHERE job_type = 'detect') AS detect_jobs,
@@ -45,7 +45,8 @@ SELECT (SELECT count(*) FROM images) AS images,
        coalesce(sum(face_count), 0) AS faces,
        coalesce(sum(inference_ms), 0) AS inference_ms,
        coalesce((SELECT sum(size_bytes) FROM images WHERE s3_key IS NOT NULL), 0)
-           + coalesce(sum(processed_size_bytes) FILTER (WHERE processed_s3_key IS NOT NULL), 0) AS used_bytes
+           + coalesce(sum(processed_size_bytes) FILTER (WHERE processed_s3_key IS NOT NULL), 0) AS used_bytes,
+       coalesce(sum(processed_size_bytes) FILTER (WHERE processed_s3_key IS NOT NULL), 0) AS result_bytes
 FROM processing_jobs
 """
 
@@ -89,6 +90,7 @@ async def test_what_is_stored_is_counted_and_what_is_deleted_is_not(database: Da
         faces=5,
         inference_ms=0.6,
         used_bytes=5_000_000_600,
+        result_bytes=600,
     )
     assert [totals.jobs(), totals.jobs("detect"), totals.jobs("mask")] == [4, 1, 3]
     assert [totals.jobs(None, "solid"), totals.jobs("mask", "gaussian")] == [1, 2]

@@ -16,9 +16,12 @@ export interface Sample {
 interface Schema {
   type?: string
   enum?: string[]
+  pattern?: string
+  examples?: string[]
   default?: string | number
   minimum?: number
   maximum?: number
+  anyOf?: Schema[]
 }
 
 interface Operation {
@@ -43,15 +46,25 @@ export async function maskOperation(): Promise<{ parameters: Parameter[]; sample
   const operation = await document
   const parameters = operation.parameters
     .filter(({ name, in: where }) => where === 'query' && name !== 'store')
-    .map(({ name, schema }) => ({
+    .flatMap(({ name, schema }) => shown(name, schema))
+  return { parameters, samples: operation['x-codeSamples'] }
+}
+
+/** A number with a default, or a choice; '' leaves one that may be left out to the service. */
+function shown(name: string, schema: Schema): Parameter[] {
+  const plain = schema.anyOf?.find(({ type }) => type !== 'null')
+  const choices = plain ? (plain.enum ?? (plain.pattern ? schema.examples : undefined)) : schema.enum
+  if (plain ? !choices : !choices && schema.type !== 'integer' && schema.type !== 'number') return []
+  return [
+    {
       name,
       standard: schema.default ?? '',
       minimum: schema.minimum,
       maximum: schema.maximum,
       isInteger: schema.type === 'integer',
-      choices: schema.enum,
-    }))
-  return { parameters, samples: operation['x-codeSamples'] }
+      choices: plain && choices ? ['', ...choices] : choices,
+    },
+  ]
 }
 
 type Values = Record<string, string | number>

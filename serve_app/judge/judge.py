@@ -1,0 +1,156 @@
+"""Masks every face of a set of pictures and asks who can still tell whose it was."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from deployments.decoding.letterbox import fit, shrink
+from deployments.masking.mask import hide_faces, style
+from deployments.masking.regions import expand_boxes, least_strengths, longer_sides, scaled_strengths
+from deployments.types import MaskParams
+from models.recogniser import Recogniser, aligned
+from models.scrfd import Scrfd
+from models.types import Canvas, DetectParams, Float32Array, UInt8Array
+from serve_app.judge.attack import FloatArray, blurred_throughout, psnr, restored
+
+SIZES: Final = (80, 120, 200)
+"""Longer sides of faces, pixels, from which each class of sizes begins."""
+
+AVERAGED: Final = 8
+"""So many results of one picture the attacker has."""
+
+SAME_IOU: Final = 0.3
+"""A box that overlaps a masked face by so much has found it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One way of masking, one row for each face."""
+
+    params: MaskParams
+    sides: Float32Array  # (N,) longer sides, pixels
+    known: npt.NDArray[np.bool_]  # (N,) its own original is the nearest of all
+    known_restored: npt.NDArray[np.bool_]  # (N,) the same after the attack
+    found: npt.NDArray[np.bool_]  # (N,) by the detector
+    psnr_masked: Float32Array  # (N,) dB
+    psnr_restored: Float32Array  # (N,) dB
+
+    def of_size(self, index: int) -> npt.NDArray[np.bool_]:
+        """Which faces are of the index-th class of SIZES."""
+        upper = SIZES[index + 1] if index + 1 < len(SIZES) else np.inf
+        is_of_size: npt.NDArray[np.bool_] = (self.sides >= SIZES[index]) & (self.sides < upper)
+        return is_of_size
+
+
+class Judge:
+    """Collects faces, masked in several ways, then compares each with all."""
+
+    def __init__(self, scrfd: Scrfd, recogniser: Recogniser, ways: Sequence[MaskParams]) -> None:
+        self._scrfd = scrfd
+        self._recogniser = recogniser
+        self._ways = ways
+        self._sides: list[float] = []
+        self._originals: list[Float32Array] = []
+        self._rows: list[list[_Row]] = [[] for _ in ways]
+
+    @property
+    def faces(self) -> int:
+        """How many were collected."""
+        return len(self._originals)
+
+    def add(self, pixels: UInt8Array) -> None:
+        """Mask the faces of one picture (H, W, 3) in every way."""
+        found = self._scrfd.detect(_canvas(pixels), DetectParams())
+        if found.landmarks is None:
+            raise ValueError("the detector gives no landmarks")
+        sides = longer_sides(found.boxes)
+        wanted = np.flatnonzero(sides >= SIZES[0])
+        if not len(wanted):
+            return
+        self._sides += sides[wanted].tolist()
+        self._originals += [self._vector(pixels, found.landmarks[face]) for face in wanted]
+        for way, rows in zip(self._ways, self._rows, strict=True):
+            rows.extend(self._masked(pixels, found.boxes, found.landmarks, wanted, way))
+
+    def verdicts(self) -> Iterable[Verdict]:
+        """What became of the faces, for each way in its order."""
+        gallery, own = np.array(self._originals), np.arange(self.faces)
+        for way, rows in zip(self._ways, self._rows, strict=True):
+            vectors = np.array([row.vector for row in rows])
+            restored_vectors = np.array([row.restored_vector for row in rows])
+            yield Verdict(
+                way,
+                np.array(self._sides, np.float32),
+                (vectors @ gallery.T).argmax(axis=1) == own,
+                (restored_vectors @ gallery.T).argmax(axis=1) == own,
+                np.array([row.is_found for row in rows]),
+                np.array([row.psnr_masked for row in rows], np.float32),
+                np.array([row.psnr_restored for row in rows], np.float32),
+            )
+
+    def _masked(
+        self,
+        pixels: UInt8Array,
+        boxes: Float32Array,
+        landmarks: Float32Array,
+        wanted: npt.NDArray[np.intp],
+        way: MaskParams,
+    ) -> Iterable["_Row"]:
+        results = []
+        for _ in range(AVERAGED):
+            copy = pixels.copy()
+            hide_faces(copy, boxes, way)
+            results.append(copy)
+        mean = np.mean(results, axis=0)
+        again = self._scrfd.detect(_canvas(results[0]), DetectParams())
+        shape, fill = style(way)
+        height, width = pixels.shape[:2]
+        areas = expand_boxes(boxes, way.padding, width, height)
+        strengths = scaled_strengths(boxes, way.strength)
+        if way.has_floor:
+            strengths = np.maximum(strengths, least_strengths(boxes, fill))
+        for face in wanted:
+            x1, y1, x2, y2 = (int(v) for v in areas[face])
+            truth, hidden = pixels[y1:y2, x1:x2].astype(np.float64), mean[y1:y2, x1:x2]
+            strength = int(strengths[face])
+            if shape == "ellipse" and fill == "blur":
+                hidden = blurred_throughout(hidden, strength)
+            best = restored(hidden, truth, fill, strength)
+            attacked = mean.copy()
+            attacked[y1:y2, x1:x2] = best
+            yield _Row(
+                self._vector(results[0], landmarks[face]),
+                self._vector(np.clip(np.rint(attacked), 0, 255).astype(np.uint8), landmarks[face]),
+                bool((_iou(again.boxes, boxes[face]) >= SAME_IOU).any()),
+                psnr(results[0][y1:y2, x1:x2].astype(np.float64), truth),
+                psnr(best, truth),
+            )
+
+    def _vector(self, pixels: UInt8Array, landmarks: Float32Array) -> Float32Array:
+        return self._recogniser.vector(aligned(pixels, landmarks))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    vector: Float32Array
+    restored_vector: Float32Array
+    is_found: bool
+    psnr_masked: float
+    psnr_restored: float
+
+
+def _canvas(pixels: UInt8Array) -> Canvas:
+    height, width = pixels.shape[:2]
+    canvas_width, canvas_height, scale = fit(width, height)
+    return Canvas(shrink(pixels, canvas_width, canvas_height), width, height, scale)
+
+
+def _iou(boxes: Float32Array, box: Float32Array) -> FloatArray:
+    shared = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
+    area = np.maximum(shared, 0).prod(axis=1)
+    all_areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
+    iou: FloatArray = area / np.maximum(all_areas - area, 1e-9)
+    return iou

@@ -1,0 +1,1 @@
+"""Signed statements of what was hidden in a picture."""
