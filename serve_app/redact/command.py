@@ -1,7 +1,6 @@
 """`face-api redact SOURCE TARGET`."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from models.resolve import resolve_model
 from serve_app.redact.errors import PlaceError, RedactionError
 from serve_app.redact.options import with_mask_options
 from serve_app.redact.places import parse_place, refuse_overlap
-from serve_app.redact.records import Record, Redaction
+from serve_app.redact.records import Record, Redaction, parameters_of
 from serve_app.schemas.mask import MaskQuery
 from serve_app.settings import load_settings
 from serve_app.storage_tier import storage_options
@@ -68,9 +67,8 @@ def redact_collection(
         settings.max_image_pixels,
         settings.max_upload_bytes,
     )
-    parameters = json.loads(json.dumps(asdict(params) | asdict(masking)))  # as the manifest reads them back
     model = {"name": resolved.name, "sha256": resolved.digest}
-    redaction = Redaction(str(places[0]), parameters, model)
+    redaction = Redaction(str(places[0]), parameters_of(params, masking), model)
     with Bar(console) as bar, Cluster(plan, address, gpus) as cluster:
         totals = redact(plan, redaction, cluster, bar)
     typer.echo(

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 from pydantic import ValidationError
+from rich.markup import escape
 
 from serve_app.json_body import problems
 from serve_app.schemas.mask import MaskQuery
@@ -27,7 +28,7 @@ def with_mask_options(command: Callable[..., None]) -> Callable[..., None]:
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=field.default,
-            annotation=Annotated[field.annotation, typer.Option(help=field.description)],
+            annotation=Annotated[field.annotation, typer.Option(help=escape(field.description or ""))],
         )
         for name, field in fields.items()
     ]
@@ -36,7 +37,7 @@ def with_mask_options(command: Callable[..., None]) -> Callable[..., None]:
     def run(**given: Any) -> None:  # noqa: ANN401 - what typer read
         values = {name: given.pop(name) for name in fields}
         try:
-            query = MaskQuery(**values)
+            query = MaskQuery(**{name: value for name, value in values.items() if value is not None})
         except ValidationError as error:
             raise typer.BadParameter(problems(error)) from error
         command(**given, query=query)

@@ -4,6 +4,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from deployments.types import MaskParams
+from models.types import DetectParams
+
 Status = Literal["masked", "skipped", "failed"]
 
 
@@ -47,6 +50,12 @@ class Redaction:
         """A record as a line of JSON, ASCII, without its end."""
         fields = {name: value for name, value in asdict(record).items() if name != "is_trouble"}
         return json.dumps({**fields, "parameters": self.parameters, "model": self.model})
+
+
+def parameters_of(params: DetectParams, masking: MaskParams) -> dict[str, Any]:
+    """All of them by name, as JSON gives them back."""
+    parameters: dict[str, Any] = json.loads(json.dumps(asdict(params) | asdict(masking)))
+    return parameters
 
 
 def to_json(value: Entry | Record) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from deployments.types import MaskParams
@@ -12,7 +12,7 @@ from serve_app.redact.errors import RedactionError
 from serve_app.redact.manifest import Manifest, make_manifest
 from serve_app.redact.names import HEADER, LINES
 from serve_app.redact.places import ZipFile
-from serve_app.redact.records import Entry, Record, Redaction
+from serve_app.redact.records import Entry, Record, Redaction, parameters_of
 from serve_app.redact.sources import make_source
 from serve_app.redact.todo import Todo
 from serve_app.redact.worker import Plan, failed, storage_of
@@ -25,7 +25,7 @@ FLUSH_S: Final = 3.0
 """What ends a run costs the work of so many seconds at most."""
 MOST_TROUBLE: Final = 50
 """Sources in a row that a place failed, until the run is given up."""
-DEFAULTS: Final = asdict(DetectParams()) | asdict(MaskParams())
+DEFAULTS: Final = parameters_of(DetectParams(), MaskParams())
 
 
 class Pool(Protocol):

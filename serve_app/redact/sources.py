@@ -155,7 +155,8 @@ class BucketSource:
         """See Source."""
         async for found in self._objects.list(self._prefix):
             if not found.key.endswith("/"):  # what consoles make to show an empty folder
-                yield Entry(found.key.removeprefix(self._prefix), found.size_bytes, found.etag)
+                version = f"{found.etag} {found.modified_at.isoformat()}"  # some servers' ETags never change
+                yield Entry(found.key.removeprefix(self._prefix), found.size_bytes, version)
 
     async def read(self, name: str, admit: Admit) -> bytes:
         """See Source."""

@@ -14,7 +14,8 @@ from serve_app.redact.records import Entry, Record
 
 SCHEMA = """
 CREATE TABLE source (name BLOB PRIMARY KEY, size INTEGER, version TEXT, output BLOB) WITHOUT ROWID;
-CREATE TABLE done (name BLOB PRIMARY KEY, version TEXT, status TEXT, faces INTEGER, output BLOB, size INTEGER)
+CREATE TABLE done (name BLOB PRIMARY KEY, version TEXT, status TEXT, faces INTEGER, output BLOB, size INTEGER,
+    source_size INTEGER)
     WITHOUT ROWID;
 CREATE TABLE present (name BLOB PRIMARY KEY, size INTEGER) WITHOUT ROWID;
 """
@@ -23,7 +24,9 @@ CREATE TABLE pending AS
 SELECT name, size, version, output <> name AND output IN (SELECT name FROM source) AS is_taken
 FROM source
 WHERE NOT EXISTS (
-    SELECT 1 FROM done WHERE done.name = source.name AND done.version = source.version AND status <> 'failed'
+    SELECT 1 FROM done
+    WHERE done.name = source.name AND done.version = source.version AND done.source_size = source.size
+    AND status <> 'failed'
     AND (done.output IS NULL OR EXISTS (
         SELECT 1 FROM present WHERE present.name = done.output AND present.size = done.size))
 )
@@ -51,13 +54,19 @@ class Todo:
 
     def note_line(self, line: dict[str, Any]) -> None:
         """An earlier run did it; the last line of a source counts."""
-        fields = ("source", "version", "status", "faces", "output", "output_bytes")
+        fields = ("source", "version", "status", "faces", "output", "output_bytes", "size_bytes")
         self._note_done(*(line[name] for name in fields))
 
     def note_record(self, record: Record) -> None:
         """This run did it."""
         self._note_done(
-            record.source, record.version, record.status, record.faces, record.output, record.output_bytes
+            record.source,
+            record.version,
+            record.status,
+            record.faces,
+            record.output,
+            record.output_bytes,
+            record.size_bytes,
         )
 
     def note_output(self, name: str, size_bytes: int) -> None:
@@ -103,9 +112,10 @@ class Todo:
         faces: int | None,
         output: str | None,
         output_bytes: int | None,
+        source_bytes: int,
     ) -> None:
-        row = (_bytes(source), version, status, faces, output and _bytes(output), output_bytes)
-        self._database.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?)", row)
+        row = (_bytes(source), version, status, faces, output and _bytes(output), output_bytes, source_bytes)
+        self._database.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def _count(self, question: str) -> int:
         count: int = self._database.execute(question).fetchone()[0]

@@ -15,8 +15,8 @@ from models.resolve import ModelSource, resolve_model
 from models.scrfd import ScrfdOptions
 from models.types import DetectParams
 from serve_app.redact.places import parse_place
-from serve_app.redact.records import Entry, Record, Redaction
-from serve_app.redact.run import DEFAULTS, Totals, redact
+from serve_app.redact.records import Entry, Record, Redaction, parameters_of
+from serve_app.redact.run import Totals, redact
 from serve_app.redact.worker import Plan, open_redactor
 from serve_app.storage.options import StorageOptions
 from tests.tiny_scrfd import red_block_picture, write_tiny_scrfd
@@ -116,7 +116,7 @@ class Bench:
         plan = self.plan(source or self.source, target or self.target, **given)
         self.pool = InProcess(plan)
         self.pool.poison, self.pool.stop_after = poison or set(), stop_after
-        parameters = DEFAULTS | {"method": plan.masking.method, "padding": plan.masking.padding}
+        parameters = parameters_of(plan.params, plan.masking)
         redaction = Redaction(str(plan.source), parameters, {"name": "tiny", "sha256": plan.model_sha256})
         return redact(plan, redaction, self.pool, self.watch)
 
