@@ -85,6 +85,12 @@ def serve(settings: Settings, config_path: Path, console: Console) -> None:
         _serve(settings, config, console, has_storage=wants_storage(settings, config_path))
 
 
+def set_ray_switches() -> None:
+    """For a Ray of this process alone; what the environment says already stays. Before ray is imported."""
+    os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # of its own, not ~/.ray's
+
+
 def wants_storage(settings: Settings, config_path: Path) -> bool:
     """Whether to run an S3 server of our own: beside the embedded PostgreSQL, unless told otherwise.
 
@@ -106,8 +112,7 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
     for note in resolved.notes:
         console.print(f"[bold yellow]{note}[/]")
     console.print(f"starting {resolved.name}; this takes half a minute")
-    os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # of its own, not ~/.ray's
+    set_ray_switches()
     with _counting(settings), _log_pipe(settings), _database(settings), _objects(settings, has_storage):
         try:
             running = _deploy(config, named or resolved.setting)

@@ -1,12 +1,10 @@
 """A pool of workers over Ray Data: on this machine, or on every machine of a cluster.
 
-Only this module of the package imports ray.
+Only this module of the package imports ray, whose switches are set before.
 """
 
 import asyncio
 import logging
-import os
-import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -14,8 +12,9 @@ from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
+import ray
+from ray.data import ActorPoolStrategy, DataContext, from_items
 
-from serve_app.launcher import RAY_SWITCHES
 from serve_app.redact.errors import RedactionError
 from serve_app.redact.records import Entry, Record, entry_from_json, record_from_json, to_json
 from serve_app.redact.worker import Plan, Redactor, open_redactor
@@ -53,16 +52,11 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         if self._is_started:
-            import ray  # noqa: PLC0415 - after its switches
-
             ray.shutdown()
 
     def records(self, entries: Sequence[Entry], *, one_by_one: bool) -> Iterator[Record]:
         """See Pool."""
         self._start()
-        import ray  # noqa: PLC0415 - after its switches
-        from ray.data import ActorPoolStrategy, from_items  # noqa: PLC0415 - as above
-
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call] # ray has no types here
         gpus = self._gpus_of(resources)
         workers = max(1, int(resources.get("GPU", 0) / gpus if gpus else resources.get("CPU", 1)))
@@ -102,13 +96,6 @@ class Cluster:
     def _start(self) -> None:
         if self._is_started:
             return
-        if self._address is None:
-            os.environ.update({name: os.environ.get(name, value) for name, value in RAY_SWITCHES.items()})
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        import ray  # noqa: PLC0415 - after its switches
-        from ray.data import DataContext  # noqa: PLC0415 - as above
-
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         if self._address is None:
             ray.init("local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.resolve import resolve_model
+from serve_app.launcher import set_ray_switches
 from serve_app.redact.errors import PlaceError, RedactionError
 from serve_app.redact.options import with_mask_options
 from serve_app.redact.places import parse_place, refuse_overlap
@@ -44,6 +45,8 @@ def redact_collection(
         refuse_overlap(*places)
     except PlaceError as error:
         raise typer.BadParameter(str(error)) from error
+    if address is None:
+        set_ray_switches()
     from serve_app.redact.cluster import Cluster  # noqa: PLC0415 - imports ray
     from serve_app.redact.run import redact  # noqa: PLC0415 - imports ray, through the stages
     from serve_app.redact.worker import Plan  # noqa: PLC0415 - as above
