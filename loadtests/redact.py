@@ -77,12 +77,6 @@ async def upload(options: StorageOptions, files: Mapping[str, bytes]) -> None:
             await store.put(f"{SOURCE}/{name}", data, "application/octet-stream")
 
 
-async def count(options: StorageOptions, suffix: str) -> int:
-    """Objects of the target with this suffix."""
-    async with opened(options) as store:
-        return sum([found.key.endswith(suffix) async for found in store.list(f"{TARGET}/")])
-
-
 async def look(options: StorageOptions) -> Found:
     """Read the whole target."""
     lines: list[dict[str, Any]] = []
@@ -110,13 +104,21 @@ def start(options: StorageOptions, environment: Mapping[str, str]) -> subprocess
 def kill_half_way(options: StorageOptions, environment: Mapping[str, str], half: int) -> int:
     """Start, kill with -9 once so many pictures are there; how many were there then."""
     process = start(options, environment)
-    while (done := asyncio.run(count(options, ".png"))) < half:
-        if process.poll() is not None:
-            raise RuntimeError(f"redact ended with {process.returncode} before it could be killed")
-        time.sleep(POLL_S)
+    done = asyncio.run(_wait_for(options, half, process))
     process.send_signal(signal.SIGKILL)
     process.wait()
     return done
+
+
+async def _wait_for(options: StorageOptions, least: int, process: subprocess.Popen[bytes]) -> int:
+    async with opened(options) as store:
+        while True:
+            done = sum([found.key.endswith(".png") async for found in store.list(f"{TARGET}/")])
+            if done >= least:
+                return done
+            if process.poll() is not None:
+                raise RuntimeError(f"redact ended with {process.returncode} before it could be killed")
+            await asyncio.sleep(POLL_S)
 
 
 def mistakes(files: Mapping[str, bytes], found: Found, scrfd: Scrfd) -> list[str]:

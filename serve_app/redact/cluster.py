@@ -6,9 +6,9 @@ Only this module of the package imports ray, whose switches are set before.
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from ray.data import ActorPoolStrategy, DataContext, from_items
 
 from serve_app.redact.errors import RedactionError
 from serve_app.redact.records import Entry, Record, entry_from_json, record_from_json, to_json
-from serve_app.redact.worker import Plan, Redactor, open_redactor
+from serve_app.redact.worker import Plan, Redactor, failed, open_redactor
 
 BLOCK_ROWS: Final = 16
 """Files that go to a worker together: a call of a Ray actor takes about a millisecond."""
@@ -29,6 +29,7 @@ OBJECT_STORE_BYTES: Final = 200 * 2**20
 """Names and records; pictures do not travel."""
 
 Batch = dict[str, npt.NDArray[Any]]
+T = TypeVar("T")
 
 
 class Cluster:
@@ -46,6 +47,7 @@ class Cluster:
         self._address = address
         self._gpus = gpus
         self._is_started = False
+        self._attempts: Any = None
 
     def __enter__(self) -> Self:
         return self
@@ -54,31 +56,28 @@ class Cluster:
         if self._is_started:
             ray.shutdown()
 
-    def records(self, entries: Sequence[Entry], *, one_by_one: bool) -> Iterator[Record]:
+    def records(self, entries: Sequence[Entry]) -> Iterator[Record]:
         """See Pool."""
         self._start()
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call] # ray has no types here
         gpus = self._gpus_of(resources)
         workers = max(1, int(resources.get("GPU", 0) / gpus if gpus else resources.get("CPU", 1)))
-        rows = 1 if one_by_one else max(1, min(BLOCK_ROWS, len(entries) // (4 * workers)))
-        calls = 1 if one_by_one else CALLS_AT_ONCE
-        blocks = from_items(
-            [{"entry": to_json(entry)} for entry in entries], override_num_blocks=-(-len(entries) // rows)
-        )
-        done = blocks.map_batches(
+        rows = max(1, min(BLOCK_ROWS, len(entries) // (4 * workers)))
+        blocks = -(-len(entries) // rows)
+        done = from_items(
+            [{"entry": to_json(entry)} for entry in entries], override_num_blocks=blocks
+        ).map_batches(
             Worker,
             batch_size=None,
             compute=ActorPoolStrategy(
-                size=min(workers, -(-len(entries) // rows)),
-                max_tasks_in_flight_per_actor=calls,
-                max_concurrent_calls_per_actor=calls,
+                size=min(workers, blocks),
+                max_tasks_in_flight_per_actor=CALLS_AT_ONCE,
+                max_concurrent_calls_per_actor=CALLS_AT_ONCE,
                 enable_true_multi_threading=True,
             ),
-            fn_constructor_args=(self._plan,),
+            fn_constructor_args=(self._plan, self._attempts),
             num_cpus=1,
             num_gpus=gpus,
-            max_restarts=-1,
-            max_task_retries=0,  # a picture that ends its process would end every other one
         )
         try:
             for batch in done.iter_batches(batch_size=None, batch_format="numpy"):
@@ -107,25 +106,69 @@ class Cluster:
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.max_errored_blocks = -1  # files of a worker that died are missing, and done again
+        self._attempts = Attempts.remote()  # type: ignore[attr-defined] # ray has no types here
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+class Attempts:
+    """Which files are at work. Ray asks again for those of a worker that died: then they are here already."""
+
+    def __init__(self) -> None:
+        self._together: set[str] = set()
+        self._alone: set[str] = set()
+
+    def begin(self, names: list[str]) -> bool:
+        """Files that go to a worker together; whether none of them did before."""
+        is_first = self._together.isdisjoint(names)
+        self._together.update(names)
+        return is_first
+
+    def begin_alone(self, name: str) -> bool:
+        """A file that has a worker for itself; whether it had none before."""
+        is_first = name not in self._alone
+        self._alone.add(name)
+        return is_first
+
+    def end_alone(self, name: str) -> None:
+        """Its worker lives."""
+        self._alone.discard(name)
+
+    def end(self, names: list[str]) -> None:
+        """They are done."""
+        self._together.difference_update(names)
 
 
 class Worker:
     """A process of the pool: its own event loop, and what it needs to work, for as long as it lives."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, attempts: Any) -> None:  # noqa: ANN401 - a handle of Attempts
+        self._attempts = attempts
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._opened = AsyncExitStack()  # never closed: the process ends
-        self._redactor: Redactor = asyncio.run_coroutine_threadsafe(
-            self._opened.enter_async_context(open_redactor(plan)), self._loop
-        ).result()
+        self._redactor: Redactor = self._wait(self._opened.enter_async_context(open_redactor(plan)))
 
     def __call__(self, batch: Batch) -> Batch:
-        """Do some entries."""
+        """Do some entries; each alone if a worker died when it had them."""
         entries = [entry_from_json(str(text)) for text in batch["entry"]]
-        work = asyncio.run_coroutine_threadsafe(self._redactor.redact_all(entries), self._loop)
-        return {"record": np.array([to_json(record) for record in work.result()], object)}
+        names = [entry.name for entry in entries]
+        if ray.get(self._attempts.begin.remote(names)):
+            records = self._wait(self._redactor.redact_all(entries))
+        else:
+            records = [self._wait(self._alone(entry)) for entry in entries]
+        self._attempts.end.remote(names)
+        return {"record": np.array([to_json(record) for record in records], object)}
+
+    async def _alone(self, entry: Entry) -> Record:
+        async with self._redactor.alone():
+            if not await self._attempts.begin_alone.remote(entry.name):
+                return failed(entry, "the process that worked on it ended, twice")
+            record = await self._redactor.redact(entry)
+            await self._attempts.end_alone.remote(entry.name)
+            return record
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
 def _last_line(error: Exception) -> str:

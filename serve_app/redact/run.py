@@ -31,13 +31,8 @@ DEFAULTS: Final = parameters_of(DetectParams(), MaskParams())
 class Pool(Protocol):
     """Workers that have a plan."""
 
-    def records(self, entries: Sequence[Entry], *, one_by_one: bool) -> Iterator[Record]:
-        """What was done, as it is done; those whose worker died are missing.
-
-        Args:
-            entries: What to do.
-            one_by_one: Give each worker one at a time, so that each dies of its own picture only.
-        """
+    def records(self, entries: Sequence[Entry]) -> Iterator[Record]:
+        """What was done to each, as it is done; raises RedactionError when there are no workers."""
         ...
 
 
@@ -114,18 +109,13 @@ async def _look(plan: Plan, manifest: Manifest, todo: Todo) -> tuple[int, int]:
 
 
 def _work(window: list[tuple[Entry, bool]], pool: Pool, journal: "Journal") -> None:
-    """Do a window; pictures that ended their worker are tried once more, each alone."""
+    """Do a window."""
     for entry, is_taken in window:
         if is_taken:
             journal.add(failed(entry, "another file has the name its masked picture would get; rename one"))
-    left = {entry.name: entry for entry, is_taken in window if not is_taken}
-    for one_by_one in (False, True):
-        if left:
-            for record in pool.records(list(left.values()), one_by_one=one_by_one):
-                journal.add(record)
-                left.pop(record.source, None)
-    for entry in left.values():
-        journal.add(failed(entry, "the process that worked on it ended, twice"))
+    if entries := [entry for entry, is_taken in window if not is_taken]:
+        for record in pool.records(entries):
+            journal.add(record)
 
 
 class Journal:

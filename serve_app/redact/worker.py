@@ -94,10 +94,23 @@ class Redactor:
         self._source = source
         self._target = target
         self._turn = asyncio.Semaphore(AT_ONCE)
+        self._alone = asyncio.Lock()
 
     async def redact_all(self, entries: Sequence[Entry]) -> list[Record]:
         """What was done to each; never raises for one of them."""
         return list(await asyncio.gather(*(self._in_turn(entry) for entry in entries)))
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """While nothing else is at work in this process."""
+        async with self._alone:
+            for _ in range(AT_ONCE):
+                await self._turn.acquire()
+            try:
+                yield
+            finally:
+                for _ in range(AT_ONCE):
+                    self._turn.release()
 
     async def _in_turn(self, entry: Entry) -> Record:
         async with self._turn:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import os
 import signal
 import subprocess
@@ -25,6 +26,28 @@ pytest.importorskip("pyarrow", reason="needs pip install '.[redact]'")
 pytest.importorskip("pandas", reason="needs pip install '.[redact]'")
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 COUNT = 120
+WAIT = b"waits for the gate"
+WAITS = f"""
+import hashlib, os, time
+sha256 = hashlib.sha256
+def waiting(data=b"", **options):
+    while bytes(data[-20:]).endswith({WAIT!r}) and not os.path.exists({{gate!r}}):
+        time.sleep(0.05)
+    return sha256(data, **options)
+hashlib.sha256 = waiting
+"""
+"""How workers are held up: they hash each file before they look at it."""
+
+POISON = b"ends whoever hashes it"
+ENDS_ON_POISON = f"""
+import hashlib, os
+sha256 = hashlib.sha256
+def poisoned(data=b"", **options):
+    if bytes(data).endswith({POISON!r}):
+        os._exit(1)
+    return sha256(data, **options)
+hashlib.sha256 = poisoned
+"""
 
 
 def picture(number: int) -> bytes:
@@ -56,14 +79,20 @@ def test_a_collection_on_s3_that_was_killed_half_way_is_done_once_and_unmasked_n
         rclone.find_program()
     except EmbeddedError:
         pytest.skip("needs pip install '.[embedded]'")
-    files = {f"{number % 3}/{number}.png": picture(number) for number in range(COUNT)}
-    files |= {"notes.txt": b"no picture", "broken.png": picture(0)[:200]}
+    gate, code = tmp_path / "gate", tmp_path / "code"
+    code.mkdir()
+    (code / "sitecustomize.py").write_text(WAITS.format(gate=str(gate)))
+    environment["PYTHONPATH"] = f"{code}{os.pathsep}{PROJECT}"
+    files = {f"a/{number}.png": picture(number) for number in range(COUNT // 2)}
+    files |= {f"b/{number}.png": picture(number) + WAIT for number in range(COUNT // 2)}
+    files |= {"a/notes.txt": b"no picture", "a/broken.png": picture(0)[:200]}
     s3 = EmbeddedS3(tmp_path / "s3")
     options = s3.start()
     try:
         asyncio.run(upload(options, files))
-        assert COUNT // 2 <= kill_half_way(options, environment, COUNT // 2) < COUNT
-        assert start(options, environment).wait(60) == 1  # one is broken
+        assert kill_half_way(options, environment, COUNT // 2) == COUNT // 2
+        gate.touch()
+        assert start(options, environment).wait() == 1  # one is broken
         found = asyncio.run(look(options))
     finally:
         s3.stop()
@@ -97,3 +126,23 @@ def test_ctrl_c_keeps_what_was_done_and_the_same_command_goes_on(
     pictures = sorted(target.glob("*.png"))
     assert len(pictures) == 40
     assert all(np.asarray(Image.open(path)).max() == 0 for path in pictures)
+
+
+def test_a_picture_that_ends_its_process_fails_and_no_other(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    source, target, code = tmp_path / "in", tmp_path / "out", tmp_path / "code"
+    source.mkdir()
+    code.mkdir()
+    (code / "sitecustomize.py").write_text(ENDS_ON_POISON)
+    for number in range(30):
+        (source / f"{number}.png").write_bytes(picture(number) + (POISON if number in {7, 8} else b""))
+    env = {**os.environ, **environment, "PYTHONPATH": f"{code}{os.pathsep}{PROJECT}"}
+    command = [sys.executable, "-m", "serve_app.cli", "redact", str(source), str(target)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "28 masked with 28 faces, 0 skipped as no pictures, 2 failed\n", done.stderr
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in (target / "manifest.jsonl").read_text().splitlines()]
+    failures = {line["source"]: line["reason"] for line in lines if line["status"] == "failed"}
+    assert set(failures) == {"7.png", "8.png"}
+    assert all("ended" in reason for reason in failures.values())

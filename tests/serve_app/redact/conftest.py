@@ -47,19 +47,16 @@ class InProcess:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.poison: set[str] = set()  # sources that end their worker
         self.stop_after: int | None = None  # records, then the whole run ends
         self.asked: list[list[str]] = []
         self.records_made = 0
 
-    def records(self, entries: Sequence[Entry], *, one_by_one: bool) -> Iterator[Record]:
+    def records(self, entries: Sequence[Entry]) -> Iterator[Record]:
         self.asked.append([entry.name for entry in entries])
         with asyncio.Runner() as runner:
             opened = open_redactor(self.plan)
             redactor = runner.run(opened.__aenter__())
             for entry in entries:
-                if entry.name in self.poison:
-                    continue
                 record = runner.run(redactor.redact(entry))
                 if self.records_made == self.stop_after:
                     raise Killed
@@ -109,13 +106,12 @@ class Bench:
         source: object = None,
         target: object = None,
         *,
-        poison: set[str] | None = None,
         stop_after: int | None = None,
         **given: Any,
     ) -> Totals:
         plan = self.plan(source or self.source, target or self.target, **given)
         self.pool = InProcess(plan)
-        self.pool.poison, self.pool.stop_after = poison or set(), stop_after
+        self.pool.stop_after = stop_after
         parameters = parameters_of(plan.params, plan.masking)
         redaction = Redaction(str(plan.source), parameters, {"name": "tiny", "sha256": plan.model_sha256})
         return redact(plan, redaction, self.pool, self.watch)

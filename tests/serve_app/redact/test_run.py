@@ -147,16 +147,6 @@ def test_failures_are_tried_again_and_changed_sources_done_anew(bench: Bench) ->
     assert last["b.png"] == sha256(changed.read_bytes())
 
 
-def test_a_picture_that_ends_its_worker_fails_alone(bench: Bench) -> None:
-    for name in ("a.png", "bad.png", "c.png"):
-        bench.add(name, picture())
-    totals = bench.run(poison={"bad.png"})
-    assert (totals.masked, totals.failed) == (2, 1)
-    assert bench.pool.asked[1] == ["bad.png"]
-    (line,) = [line for line in lines(bench.target) if line["status"] == "failed"]
-    assert "ended" in line["reason"]
-
-
 def test_two_sources_never_share_an_output(bench: Bench) -> None:
     bench.add("a.jpg", picture(1, 1))
     bench.add("a.jpg.png", picture(2, 2))
