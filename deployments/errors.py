@@ -19,8 +19,20 @@ class UnencodableError(FaceError):
     """The picture cannot be written in the format that was asked for, such as WebP over 16383 pixels."""
 
 
+class UncertainFacesError(FaceError):
+    """There are faces under the confidence, and the request wants no picture then."""
+
+
 class ChoiceError(FaceError):
     """What was to be hidden or left is no part of this picture, or contradicts itself."""
+
+
+class LosslessRefusedError(FaceError):
+    """The picture is no JPEG whose blocks can be changed one by one."""
+
+
+class LosslessUnavailableError(FaceError):
+    """The library that changes the blocks of a JPEG is not installed."""
 
 
 class MaskingError(FaceError):

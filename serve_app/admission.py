@@ -13,13 +13,18 @@ from starlette.types import Receive
 from deployments.deadline import Deadline
 from deployments.decoding.claim import claimed_pixels
 from deployments.errors import DeadlineExceededError, OverloadedError
+from models.tiling import most_tiled_pixels
+from models.types import Detail
 from serve_app.body import BodyStream, ClientDisconnectedError, Upload, read_upload
 from serve_app.metrics import REQUESTS_IN_FLIGHT, REQUESTS_IN_FLIGHT_LIMIT
+from serve_app.pace import Pace
 from serve_app.pixel_budget import PixelBudget
 from serve_app.settings import Settings
 from serve_app.upload_budget import UploadBudget
 
 T = TypeVar("T")
+MOST_WAIT = 0.75
+"""Share of the deadline: who would wait longer is refused at once. Work that ends too late would be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +43,23 @@ class Admission:
         self._in_flight = 0
         self._pixels = PixelBudget(settings.max_pixels_in_flight)
         self._uploads = UploadBudget(settings.max_in_flight * settings.max_upload_bytes)
+        self._pace = Pace()
         REQUESTS_IN_FLIGHT_LIMIT.set(settings.max_in_flight)
 
-    async def run(self, request: Request, work: Callable[[Upload, float], Awaitable[T]]) -> Timed[T]:
+    async def run(
+        self, request: Request, work: Callable[[Upload, float], Awaitable[T]], detail: Detail = "fast"
+    ) -> Timed[T]:
         """Read the upload and give it to `work`, with the seconds left of the deadline.
 
         A place is taken once the upload is whole: clients that are slow to send theirs keep nobody out.
 
+        Args:
+            request: Whose body has the upload.
+            work: What to do with it.
+            detail: At `max` the picture's tiles take memory as well.
+
         Raises:
-            OverloadedError: Too many are in flight; the body was not read.
+            OverloadedError: Too many are in flight, or it would wait too long; the body was not read.
             UnsupportedFormatError, ImageTooLargeError, ImageDecodeError: By its header; no stage heard of it.
             DeadlineExceededError: The deadline passed.
             ClientDisconnectedError: The client left; the work was cancelled.
@@ -57,30 +70,40 @@ class Admission:
                 async with self._deadline() as deadline:
                     self._refuse_if_full()
                     upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
-                    return await unless_disconnected(request.receive, self._timed(upload, work, deadline))
+                    work_on = self._timed(upload, work, deadline, detail)
+                    return await unless_disconnected(request.receive, work_on)
             finally:
                 await body.drain(request.headers)
 
     async def run_item(
-        self, read: Callable[[], Awaitable[Upload]], work: Callable[[Upload, float], Awaitable[T]]
+        self,
+        read: Callable[[], Awaitable[Upload]],
+        work: Callable[[Upload, float], Awaitable[T]],
+        detail: Detail,
     ) -> Timed[T]:
         """One picture of a batch, as if it had come alone; its deadline begins now.
 
         Raises:
-            OverloadedError: Too many are in flight.
+            OverloadedError: Too many are in flight, or it would wait too long.
             UnsupportedFormatError, ImageTooLargeError, ImageDecodeError: By its header; no stage heard of it.
             DeadlineExceededError: The deadline passed.
         """
         async with self._deadline() as deadline:
             self._refuse_if_full()
-            return await self._timed(await read(), work, deadline)
+            return await self._timed(await read(), work, deadline, detail)
 
     async def _timed(
-        self, upload: Upload, work: Callable[[Upload, float], Awaitable[T]], deadline: Deadline
+        self,
+        upload: Upload,
+        work: Callable[[Upload, float], Awaitable[T]],
+        deadline: Deadline,
+        detail: Detail,
     ) -> Timed[T]:
         started = time.perf_counter()
         pixels = claimed_pixels(upload.data, self._settings.max_image_pixels)
-        with self._slot():
+        if detail == "max":
+            pixels += most_tiled_pixels(pixels)
+        with self._slot(), self._pace.picture():
             async with self._pixels.hold(pixels):
                 value = await work(upload, deadline.left_s)
         return Timed(value, (time.perf_counter() - started) * 1e3)
@@ -98,7 +121,8 @@ class Admission:
             ) from error
 
     def _refuse_if_full(self) -> None:
-        if self._in_flight >= self._settings.max_in_flight:
+        is_too_late = self._pace.wait_s > MOST_WAIT * self._settings.request_timeout_s
+        if is_too_late or self._in_flight >= self._settings.max_in_flight:
             raise OverloadedError("the service is at its limit; try again shortly")
 
     @contextlib.contextmanager

@@ -65,7 +65,7 @@ class Films:
 
         bar = progress.add_task(source.name, total=None)
         try:
-            mask_film(
+            done = mask_film(
                 source,
                 target,
                 scrfd,
@@ -77,3 +77,8 @@ class Films:
             )
         finally:
             progress.remove_task(bar)
+        if done.left_out:
+            kinds = ", ".join(done.left_out)
+            progress.console.print(
+                f"{source}: left out: {kinds}", highlight=False, markup=False, soft_wrap=True
+            )

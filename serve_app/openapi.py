@@ -20,8 +20,9 @@ REASONS: Final = {
     403: "The API key was revoked, or another site's page sent this.",
     404: "There is nothing with this id, or no such page.",
     413: "The body or the picture is larger than this server accepts.",
-    415: "The bytes are none of the input formats, or the body's type is not one we read.",
-    422: "A parameter or a field is out of range, missing, or no JSON.",
+    415: "The bytes are none of the input formats, or no JPEG that `lossless=true` takes, or the body's type "
+    "is not one we read.",
+    422: "A parameter or a field is out of range, missing, or no JSON; or `uncertain=reject` found some.",
     429: "The rate limit is used up, or the address is locked out.",
     500: "The picture could not be processed.",
     501: "What this needs is switched off here.",
@@ -36,7 +37,14 @@ REQUEST_ID: Final = {
 }
 RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
 MASK_HEADERS: Final = {
-    "X-Face-Count": ("Faces that were found: all are hidden, less X-Faces-Skipped.", "integer"),
+    "X-Face-Count": (
+        "Faces of at least `confidence`: all are hidden, less X-Faces-Skipped.",
+        "integer",
+    ),
+    "X-Uncertain-Faces": (
+        "Faces under `confidence`, where `uncertain` looks for them; `mask` hid them, `report` did not.",
+        "integer",
+    ),
     "X-Faces-Skipped": (
         "Faces left as they are, by `skip`, `only` or `min_face`; missing when none.",
         "integer",
@@ -50,6 +58,7 @@ MASK_HEADERS: Final = {
     "X-Encode-Ms": ("Milliseconds spent encoding.", "number"),
     "X-Total-Ms": ("Milliseconds from the last body byte to the result.", "number"),
     "X-Model": ("The model that was used.", "string"),
+    "X-Lossless": ("`true` when nothing but the blocks under masks was encoded anew.", "string"),
     "X-Image-Id": ("With storage on: the stored picture, once all of it is stored.", "string"),
     "X-Job-Id": ("With storage on: what was done to it.", "string"),
     "Server-Timing": ("Milliseconds of every stage (W3C Server Timing).", "string"),

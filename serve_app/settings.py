@@ -81,7 +81,11 @@ class Settings(BaseSettings):
         default=4, gt=0, description="Batches one ingress replica holds in memory; more get 503."
     )
     request_timeout_s: float = Field(
-        default=30.0, gt=0, le=3600, description="Deadline of a request; later ones get 504."
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Deadline of a request; later ones get 504, and who would wait for three quarters of it "
+        "gets 503 at once.",
     )
     max_in_flight: int = Field(
         default=256, gt=0, description="Requests one ingress replica works on; more get 503."

@@ -1,6 +1,7 @@
 """Hide the faces of a picture and encode it; there is no way out of here with a face unmasked."""
 
 import time
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -46,10 +47,17 @@ def mask(picture: Picture, boxes: Float32Array, params: MaskParams) -> Masked:
     return Masked(data, masked, (hidden_at - started) * 1e3, (ended - hidden_at) * 1e3, raised)
 
 
-def hide_faces(pixels: UInt8Array, boxes: Float32Array, params: MaskParams) -> tuple[int, int]:
-    """Write over faces and regions, one after the other, each on what the earlier ones left.
+@dataclass(frozen=True, slots=True)
+class Areas:
+    """What is to be hidden in one picture: its faces, then the regions asked for."""
 
-    So an overlap is hidden at least once.
+    regions: Int32Array  # (N, 4) x1, y1, x2, y2 in whole pixels, x2 and y2 exclusive
+    strengths: Int32Array  # (N,) kernel or block size in pixels
+    raised: int  # how many of them were raised to the floor
+
+
+def hide_faces(pixels: UInt8Array, boxes: Float32Array, params: MaskParams) -> tuple[int, int]:
+    """Write over faces and regions.
 
     Args:
         pixels: (H, W, 3 or 4), changed in place.
@@ -62,46 +70,40 @@ def hide_faces(pixels: UInt8Array, boxes: Float32Array, params: MaskParams) -> t
     Raises:
         MaskingError: A box is not finite.
     """
+    areas = areas_of(boxes, params, pixels.shape[1], pixels.shape[0])
+    return hide_areas(pixels, areas.regions, areas.strengths, params), areas.raised
+
+
+def areas_of(boxes: Float32Array, params: MaskParams, width: int, height: int) -> Areas:
+    """What is to be hidden in a picture of this size; see `hide_faces`."""
+    _, fill = style(params)
+    regions = expand_boxes(boxes, params.padding, width, height)
+    if params.regions:
+        asked = region_boxes(params.regions)
+        regions = np.concatenate([regions, expand_boxes(asked, 0.0, width, height)])
+        boxes = np.concatenate([boxes, asked])
+    strengths = scaled_strengths(boxes, params.strength)
+    raised = 0
+    if params.has_floor:
+        least = least_strengths(boxes, fill)
+        raised = int((least > strengths).sum())
+        strengths = np.maximum(strengths, least)
+    return Areas(regions, strengths, raised)
+
+
+def hide_areas(pixels: UInt8Array, regions: Int32Array, strengths: Int32Array, params: MaskParams) -> int:
+    """Write over regions (N, 4) of `pixels`, one after the other, each on what the earlier ones left.
+
+    So an overlap is hidden at least once. Returns how many were hidden.
+    """
     shape, fill = style(params)
-    height, width = pixels.shape[:2]
-    areas, strengths, raised = areas_to_hide(boxes, params, width, height)
     masked = 0
-    for area, strength in zip(areas, strengths, strict=True):
-        x1, y1, x2, y2 = (int(v) for v in area)
+    for region, strength in zip(regions, strengths, strict=True):
+        x1, y1, x2, y2 = (int(v) for v in region)
         crop = np.ascontiguousarray(pixels[y1:y2, x1:x2])
         pixels[y1:y2, x1:x2] = hide(crop, shape, fill, int(strength), has_noise=params.has_floor)
         masked += 1
-    return masked, raised
-
-
-def areas_to_hide(
-    boxes: Float32Array, params: MaskParams, width: int, height: int
-) -> tuple[Int32Array, Int32Array, int]:
-    """Where something is hidden, and how strongly.
-
-    Args:
-        boxes: (N, 4) faces in source pixels.
-        params: How, and which regions as well.
-        width: Of the picture, pixels.
-        height: Of the picture, pixels.
-
-    Returns:
-        (M, 4) x1, y1, x2, y2 of faces with their padding, then of regions; (M,) strengths in pixels; for how
-        many the strength was raised to the floor.
-
-    Raises:
-        MaskingError: A box is not finite.
-    """
-    areas = expand_boxes(boxes, params.padding, width, height)
-    if params.regions:
-        asked = region_boxes(params.regions)
-        areas = np.concatenate([areas, expand_boxes(asked, 0.0, width, height)])
-        boxes = np.concatenate([boxes, asked])
-    strengths = scaled_strengths(boxes, params.strength)
-    if not params.has_floor:
-        return areas, strengths, 0
-    least = least_strengths(boxes, style(params)[1])
-    return areas, np.maximum(strengths, least), int((least > strengths).sum())
+    return masked
 
 
 def style(params: MaskParams) -> tuple[MaskShape, MaskFill]:

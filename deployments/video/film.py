@@ -1,5 +1,6 @@
 """What has to be known of a film before its first frame is masked."""
 
+import contextlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -78,14 +79,9 @@ def probe(path: Path, max_pixels: int) -> Film:
     try:
         with av.open(str(path), metadata_errors="ignore") as container:
             stream = picture_stream(container)
-            size = stream.width * stream.height
-            if size > max_pixels:
-                raise ImageTooLargeError(
-                    f"frames of {stream.width}x{stream.height} are over the limit of {max_pixels} pixels"
-                )
-            frame = next(container.decode(stream), None)
-            if frame is None:
-                raise VideoError("no frame of it can be decoded")
+            _check_size(stream.width, stream.height, max_pixels)
+            frame = _first_frame(container, stream)
+            _check_size(frame.width, frame.height, max_pixels)
             return _film(path, container, stream, frame)
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -106,6 +102,20 @@ def picture_stream(container: InputContainer) -> VideoStream:
     if stream.codec_context is None:
         raise VideoError("its codec is unknown here")
     return stream
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageTooLargeError(f"frames of {width}x{height} are over the limit of {max_pixels} pixels")
+
+
+def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
+    """The first that can be decoded: recordings may begin in the middle of a group of pictures."""
+    for packet in container.demux(stream):
+        with contextlib.suppress(av.FFmpegError):
+            if frames := stream.decode(packet):
+                return frames[0]
+    raise VideoError("no frame of it can be decoded")
 
 
 def _film(path: Path, container: InputContainer, stream: VideoStream, frame: VideoFrame) -> Film:

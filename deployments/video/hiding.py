@@ -9,7 +9,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from deployments.errors import MaskingError
-from deployments.masking.mask import areas_to_hide, hide, style
+from deployments.masking.mask import areas_of, hide, style
 from deployments.types import MaskParams
 from deployments.video.film import DEEP, Colours
 from deployments.video.reading import Plane, planes
@@ -44,13 +44,13 @@ def hide_faces(image: VideoFrame, colours: Colours, boxes: Float32Array, params:
     height, width = luma.shape
     conversion = conversion_of(colours, 10 if image.format.name == DEEP else 8)
     shape, fill = style(params)
-    areas, strengths, _ = areas_to_hide(boxes, params, width, height)
-    # A pixel of chroma covers 2x2: areas grow to whole ones.
-    areas[:, :2] -= areas[:, :2] % 2
-    areas[:, 2:] += areas[:, 2:] % 2
+    areas = areas_of(boxes, params, width, height)
+    # A pixel of chroma covers 2x2: regions grow to whole ones.
+    areas.regions[:, :2] -= areas.regions[:, :2] % 2
+    areas.regions[:, 2:] += areas.regions[:, 2:] % 2
     hidden = 0
-    for area, strength in zip(areas, strengths, strict=True):
-        x1, y1, x2, y2 = (int(v) for v in area)
+    for region, strength in zip(areas.regions, areas.strengths, strict=True):
+        x1, y1, x2, y2 = (int(v) for v in region)
         crop = [luma[y1:y2, x1:x2], *(plane[y1 // 2 : y2 // 2, x1 // 2 : x2 // 2] for plane in chroma)]
         masked = hide(_to_rgb(crop, conversion), shape, fill, int(strength), has_noise=params.has_floor)
         for view, plane in zip(crop, _to_planes(masked, conversion), strict=True):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import av
+
 from deployments.errors import ChoiceError, VideoError
 from deployments.masking.choice import check_regions
 from deployments.types import EVERY_FACE, MaskParams
@@ -44,6 +46,7 @@ class MaskedFilm:
 
     frames: int
     masked: int  # frames in which something is hidden
+    left_out: tuple[str, ...]  # kinds of the source's streams that are not in it
 
 
 def mask_film(
@@ -75,11 +78,13 @@ def mask_film(
         VideoError: It is no film, or a damaged one.
         InferenceError: The detector failed in a frame.
         MaskingError: A face could not be hidden.
-        ChoiceError: Faces are to be left out, or a region lies outside the frames.
+        ChoiceError: Faces are to be left out, a region lies outside, or more than one pass is asked for.
         ImageTooLargeError: Its frames have more than `max_pixels`.
     """
     if masking.choice != EVERY_FACE:
         raise ChoiceError("in films every face is hidden; leaving out some is for pictures")
+    if not params.is_plain:
+        raise ChoiceError("films are looked at once a frame: detail and uncertain are for pictures")
     film = probe(source, max_pixels)
     check_regions(masking.regions, film.width, film.height)
     hold = min(max(round(HOLD_S * film.rate), LEAST_HELD), MOST_HELD)
@@ -89,7 +94,7 @@ def mask_film(
     reason = ""
     frames = masked = 0
     part = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
-    with _removed(part):
+    with _removed(part), _explained():
         with FilmWriter(part, film, sound=video.sound, crf=video.crf) as writer, closing(finding):
             for item in tracked(finding, tracker):
                 if isinstance(item, Damage):
@@ -109,7 +114,7 @@ def mask_film(
         raise VideoError(
             f"{reason}; its {frames} frames that can be read are masked in {incomplete(target).name}"
         )
-    return MaskedFilm(frames, masked)
+    return MaskedFilm(frames, masked, film.left_out)
 
 
 def incomplete(target: Path) -> Path:
@@ -138,6 +143,15 @@ def tracked(items: Iterator[Looked | Sound | Damage], tracker: Tracker) -> Itera
             yield item
     for frame, boxes in zip(waiting, tracker.end(), strict=True):
         yield Tracked(frame, boxes)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Around what may fail in FFmpeg: the reader explains its own errors."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise VideoError(f"the masked film cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from deployments.decoding.exif import swaps_sides, upright
 from deployments.decoding.letterbox import fit
 from deployments.errors import VideoError
 from deployments.video.film import DEEP, PLAIN, Film, orientation_of, picture_stream
+from deployments.video.hdr import PQ, as_sdr
 from models.types import Canvas, UInt8Array
 
 Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -68,12 +69,12 @@ def read(film: Film, *, sound: bool) -> Generator[Item]:
     with av.open(str(film.path), metadata_errors="ignore") as container:
         picture = picture_stream(container)
         picture.codec_context.thread_type = av.codec.context.ThreadType.AUTO
-        sounds = [container.streams[index] for index in film.sounds if sound]
         try:
-            for packet in container.demux([picture, *sounds]):
+            for packet in container.demux():
                 end_s = max(end_s, _end_s(packet))
                 if packet.stream.index != film.picture:
-                    if packet.pts is not None and packet.pts * packet.time_base >= -PRIMING_S:
+                    is_heard = packet.pts is not None and packet.pts * packet.time_base >= -PRIMING_S
+                    if sound and is_heard and packet.stream.index in film.sounds:
                         yield Sound(_from_start(packet, film.start_s))
                     continue
                 broken += packet.is_corrupt
@@ -156,6 +157,8 @@ class _Frames:
         (plane,) = small.planes
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(small.height, plane.line_size)
         pixels: UInt8Array = rows[:, : 3 * small.width].reshape(small.height, small.width, 3)
+        if film.colours.transfer == PQ:
+            pixels = as_sdr(pixels)
         return Canvas(upright(pixels, film.orientation), film.width, film.height, scale)
 
 

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from deployments.errors import VideoError
 from deployments.video.film import DEEP, FULL_RANGE, Film
 from deployments.video.formats import FORMATS
+from deployments.video.sound import bare_header
 
 PRESET: Final = "veryfast"
 """Of x264 and x265: three times as fast as their default for files of about the same size."""
@@ -44,6 +45,7 @@ class FilmWriter:
         self._output = av.open(
             str(path), "w", format=FORMATS[path.suffix.lower()], container_options=_options(path)
         )
+        self._last: dict[int, int] = {}  # dts of each stream of sound, in the source's time base
         try:
             self._picture = self._add_picture(film, crf)
             self._sounds = self._add_sounds(film) if sound else {}
@@ -73,8 +75,12 @@ class FilmWriter:
         self._output.mux(self._picture.encode(image))
 
     def copy(self, packet: "Packet[Any]") -> None:
-        """A packet of sound, as it is."""
-        packet.stream = self._sounds[packet.stream_index]
+        """A packet of sound, as it is; only a time that falls, which no container takes, is mended."""
+        stream = packet.stream = self._sounds[packet.stream_index]
+        dts = packet.pts if packet.dts is None else packet.dts
+        if dts is not None:
+            packet.dts = self._last[stream.index] = max(dts, self._last.get(stream.index, dts))
+            packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
         self._output.mux(packet)
 
     def _add_picture(self, film: Film, crf: int) -> VideoStream:
@@ -104,14 +110,18 @@ class FilmWriter:
             return {index: self._add_sound(source.streams[index]) for index in film.sounds}
 
     def _add_sound(self, template: Stream) -> Stream:
+        codec = template.codec_context.name if template.codec_context else "unknown"
         try:
-            return self._output.add_stream_from_template(template)
+            stream = self._output.add_stream_from_template(template)
         except ValueError as error:
-            codec = template.codec_context.name if template.codec_context else "unknown"
+            container = self._output.format.name
+            instead = "" if container == "matroska" else "write a .mkv file, or "
             raise VideoError(
-                f"{self._output.format.name} cannot hold its sound ({codec}) as it is; write a .mkv file, or "
-                "leave the sound out with --no-audio"
+                f"{container} cannot hold its sound ({codec}) as it is; {instead}leave it out with --no-audio"
             ) from error
+        if header := stream.codec_context.extradata:
+            stream.codec_context.extradata = bare_header(codec, header)
+        return stream
 
     def _abandon(self) -> None:
         with contextlib.suppress(Exception):

@@ -79,7 +79,7 @@ class BatchWork:
         try:
             if refusal is not None:
                 raise refusal
-            done = await self._admission.run_item(lambda: _read(item), self._work)
+            done = await self._admission.run_item(lambda: _read(item), self._work, self._query.detail)
         except Exception as error:
             status, detail = failure_of(error, self._request_id)
             return Outcome(item.index, item.filename, status, None, detail, _retry_after_s(status, error))

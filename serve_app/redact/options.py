@@ -37,7 +37,9 @@ def with_mask_options(command: Callable[..., None]) -> Callable[..., None]:
     def run(**given: Any) -> None:  # noqa: ANN401 - what typer read
         values = {name: given.pop(name) for name in fields}
         try:
-            query = MaskQuery(**{name: value for name, value in values.items() if value is not None})
+            query = MaskQuery(
+                **{name: value for name, value in values.items() if value != fields[name].default}
+            )
         except ValidationError as error:
             raise typer.BadParameter(problems(error)) from error
         command(**given, query=query)

@@ -30,6 +30,7 @@ class Record:
     reason: str | None = None  # why there is no output
     sha256: str | None = None  # of the source; None where it was not read whole
     faces: int | None = None  # found
+    uncertain_faces: int | None = None  # where --uncertain looks for them
     faces_skipped: int | None = None  # of those, left as they are because --min-face says so
     output: str | None = None
     output_bytes: int | None = None

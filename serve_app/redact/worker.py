@@ -147,13 +147,15 @@ class Redactor:
             done = await self._pipeline.mask(data, plan.params, plan.masking, TIMEOUT_S)
         except FaceError as error:
             return failed(entry, str(error), sha256=sha256)
+        inferred = done.analysed.inferred
         name, masked = output_name(entry.name, plan.masking.format), done.masked.data
         await self._target.put(name, masked, plan.masking.format)
         return _record(
             entry,
             status="masked",
             sha256=sha256,
-            faces=len(done.analysed.inferred.detections.boxes),
+            faces=len(inferred.detections.boxes),
+            uncertain_faces=None if inferred.uncertain is None else len(inferred.uncertain.boxes),
             faces_skipped=done.faces_skipped,
             output=name,
             output_bytes=len(masked),

@@ -57,6 +57,7 @@ class ManifestEntry(BatchItem):
 
     output: Annotated[str | None, Field(description="The masked picture's name in the zip.")]
     face_count: int | None
+    uncertain_faces: int | None
     faces_skipped: int | None
     image_id: str | None
     job_id: str | None

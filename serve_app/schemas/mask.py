@@ -90,6 +90,14 @@ class MaskQuery(DetectQuery):
         ),
     ] = None
 
+    lossless: Annotated[
+        bool,
+        Field(
+            description="JPEG to JPEG: encode nothing anew but the blocks under masks, with the file's own "
+            "quality. Other pictures get 415."
+        ),
+    ] = False
+
     def mask_params(self) -> MaskParams:
         """As the pipeline takes them.
 
@@ -107,6 +115,7 @@ class MaskQuery(DetectQuery):
             self.strength_floor == "on",
             () if self.regions is None else parse_regions(self.regions),
             face_choice(self.skip, self.only, self.face_count, self.min_face),
+            self.lossless,
         )
 
 
@@ -128,6 +137,7 @@ class Output(BaseModel):
 
     format: OutputFormat
     quality: int
+    lossless: bool
     size_bytes: int
     image_base64: str
 
@@ -169,6 +179,7 @@ def mask_body(
     answer["output"] = {
         "format": masking.format,
         "quality": masking.quality,
+        "lossless": masking.lossless,
         "size_bytes": len(masked.data),
         "image_base64": base64.b64encode(masked.data).decode(),
     }

@@ -40,6 +40,17 @@ def test_mask_writes_a_folder_like_the_input_and_goes_on_after_a_bad_file(folder
     assert np.asarray(Image.open(out / "a.png")).max() == 0
 
 
+def test_lossless_takes_jpegs_and_says_so_of_others(folder: Path) -> None:
+    pixels = red_block_picture(640, 640, {(2, 3): 255})
+    Image.fromarray(pixels).save(folder / "c.jpg", quality=95, subsampling=0)
+    out = folder.parent / "out"
+    result = CliRunner().invoke(app, ["mask", str(folder), "-o", str(out), "--method", "solid", "--lossless"])
+    assert result.exit_code == 1
+    assert result.stderr.count("lossless=true takes jpeg") == 2
+    assert [p.name for p in out.rglob("*.jpg")] == ["c.jpg"]
+    assert np.asarray(Image.open(out / "c.jpg")).max() < 16
+
+
 def test_mask_never_overwrites_its_input(folder: Path) -> None:
     before = (folder / "a.png").read_bytes()
     result = CliRunner().invoke(app, ["mask", str(folder / "a.png"), "-o", str(folder), "--format", "png"])

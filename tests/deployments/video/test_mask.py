@@ -47,7 +47,7 @@ def test_a_face_the_detector_misses_for_some_frames_stays_masked(tmp_path: Path,
     done = mask(source, tmp_path / "out.mp4", red_finder)
     assert min(reds(source)) > 60
     assert max(reds(tmp_path / "out.mp4")) < 20
-    assert done == MaskedFilm(30, 30)
+    assert done == MaskedFilm(30, 30, ())
 
 
 def test_sound_and_timestamps_are_kept_exactly(tmp_path: Path, red_finder: Scrfd) -> None:
@@ -142,7 +142,7 @@ def test_no_mask_lingers_after_a_cut(tmp_path: Path, red_finder: Scrfd) -> None:
     first[96:128, 64:96] = (255, 0, 0)
     source = write_clip(tmp_path / "in.mp4", [first] * 12 + [second] * 12)
     done = mask(source, tmp_path / "out.mp4", red_finder)
-    assert done == MaskedFilm(24, 12)
+    assert done == MaskedFilm(24, 12, ())
     same = [
         np.abs(a[96:128, 64:96].astype(int) - b[96:128, 64:96]).max() for a, b in _pairs(source, tmp_path)
     ]
