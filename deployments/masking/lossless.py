@@ -21,7 +21,7 @@ from deployments.masking.footprint import Mask
 from deployments.masking.jpeg_frame import Frame, read_frame
 from deployments.masking.jpeg_segments import JFIF, with_segments
 from deployments.masking.layer import Window
-from deployments.masking.mask import Areas, areas_of, hide_areas, style
+from deployments.masking.mask import Areas, areas_of, hide_areas, reaches_corners
 from deployments.masking.runs import Runs, run_length
 from deployments.masking.turbojpeg import Planes, look, rewrite
 from deployments.masking.window import Written, hide_in, windows_of
@@ -108,8 +108,8 @@ class _Masks:
 
     def _mask(self, member: int) -> Mask:
         x1, y1, x2, y2 = self._stored[member].tolist()
-        shape, _ = style(self._params)
-        return Mask(x1, y1, x2, y2, True if shape == "rect" else ellipse(y2 - y1, x2 - x1))
+        is_whole = reaches_corners(int(self._areas.strengths[member]), self._params)
+        return Mask(x1, y1, x2, y2, True if is_whole else ellipse(y2 - y1, x2 - x1))
 
     def _hidden(self, window: Window, pixels: UInt8Array) -> UInt8Array:
         """The stored pixels (h, w, 3) of a window with its regions hidden, as upright pixels are."""

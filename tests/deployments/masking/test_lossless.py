@@ -399,3 +399,21 @@ def test_rings_in_one_another_cost_one_picture(astronaut: UInt8Array) -> None:
     assert sorted(whole.members) == list(range(len(rings)))
     pixels = upright_pixels(hidden(jpeg(astronaut), *[tuple(map(float, ring)) for ring in rings]))  # type: ignore[misc]
     assert all(pixels[y1:y2, x1:x2].mean() < 40 for x1, y1, x2, y2 in rings)
+
+
+def test_regions_in_black_are_rectangles_among_ellipses(astronaut: UInt8Array) -> None:
+    params = MaskParams(method="elliptical", black=((300, 300, 90, 70),), lossless=True)
+    result = mask_lossless(jpeg(astronaut), 512, 512, boxes(FACE), params)
+    assert result.regions_masked == 2
+    assert upright_pixels(result.data)[303:367, 303:387].max() < 24
+
+
+@pytest.mark.parametrize("sampling", ["444", "420", "Gray"])
+def test_blocks_outside_of_an_ellipse_stay(astronaut: UInt8Array, sampling: str) -> None:
+    data = jpeg(astronaut, sampling)
+    region = (96.0, 64.0, 416.0, 448.0)
+    result = hidden(data, region, params=replace(SOLID, method="elliptical"))
+    before, after = coefficients(data)[1], coefficients(result)[1]
+    changed = (before[0] != after[0]).any(axis=2)
+    assert not changed[:12, :16].any()
+    assert changed[20:44, 24:40].mean() > 0.9
