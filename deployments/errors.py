@@ -23,8 +23,20 @@ class UncertainFacesError(FaceError):
     """There are faces under the confidence, and the request wants no picture then."""
 
 
+class ResidualFacesError(FaceError):
+    """Faces are still found in the masked picture, however hard they are hidden."""
+
+
 class ChoiceError(FaceError):
     """What was to be hidden or left is no part of this picture, or contradicts itself."""
+
+
+class LosslessRefusedError(FaceError):
+    """The picture is no JPEG whose blocks can be changed one by one."""
+
+
+class LosslessUnavailableError(FaceError):
+    """The library that changes the blocks of a JPEG is not installed."""
 
 
 class MaskingError(FaceError):
@@ -41,3 +53,7 @@ class StageLostError(OverloadedError):
 
 class DeadlineExceededError(FaceError):
     """The request's deadline passed before its result was ready."""
+
+
+class VideoError(FaceError):
+    """A film cannot be masked, or not to its end; says why, and what is left of it."""

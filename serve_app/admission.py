@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -17,12 +17,14 @@ from models.tiling import most_tiled_pixels
 from models.types import Detail
 from serve_app.body import BodyStream, ClientDisconnectedError, Upload, read_upload
 from serve_app.metrics import REQUESTS_IN_FLIGHT, REQUESTS_IN_FLIGHT_LIMIT
+from serve_app.pace import Pace
 from serve_app.pixel_budget import PixelBudget
 from serve_app.settings import Settings
+from serve_app.upload_budget import UploadBudget
 
 T = TypeVar("T")
-DRAIN_BYTES = 64 * 2**20
-DRAIN_S = 2.0
+MOST_WAIT = 0.75
+"""Share of the deadline: who would wait longer is refused at once. Work that ends too late would be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,52 +42,101 @@ class Admission:
         self._settings = settings
         self._in_flight = 0
         self._pixels = PixelBudget(settings.max_pixels_in_flight)
+        self._uploads = UploadBudget(settings.max_in_flight * settings.max_upload_bytes)
+        self._pace = Pace()
         REQUESTS_IN_FLIGHT_LIMIT.set(settings.max_in_flight)
 
     async def run(
-        self, request: Request, work: Callable[[Upload, float], Awaitable[T]], detail: Detail = "fast"
+        self,
+        request: Request,
+        work: Callable[[Upload, float], Awaitable[T]],
+        detail: Detail = "fast",
+        fetch: Callable[[], Awaitable[Upload]] | None = None,
     ) -> Timed[T]:
         """Read the upload and give it to `work`, with the seconds left of the deadline.
 
+        A place is taken once the upload is whole: clients that are slow to send theirs keep nobody out.
+
         Args:
-            request: Whose body has the upload.
-            work: What to do with it.
+            request: Of the client.
+            work: What is done with the upload.
             detail: At `max` the picture's tiles take memory as well.
+            fetch: Gets the picture from elsewhere; the request has no body then.
 
         Raises:
-            OverloadedError: Too many are in flight; the body was not read.
+            OverloadedError: Too many are in flight, or it would wait too long; the body was not read.
             UnsupportedFormatError, ImageTooLargeError, ImageDecodeError: By its header; no stage heard of it.
             DeadlineExceededError: The deadline passed.
             ClientDisconnectedError: The client left; the work was cancelled.
         """
+        with self._uploads.account() as keep:
+            body = BodyStream(request.receive, keep)
+            try:
+                async with self._deadline() as deadline:
+                    self._refuse_if_full()
+                    if fetch is None:
+                        upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
+                    else:
+                        upload = await fetch()
+                        keep(len(upload.data))
+                    work_on = self._timed(upload, work, deadline, detail)
+                    return await unless_disconnected(request.receive, work_on)
+            finally:
+                await body.drain(request.headers)
+
+    async def run_item(
+        self,
+        read: Callable[[], Awaitable[Upload]],
+        work: Callable[[Upload, float], Awaitable[T]],
+        detail: Detail,
+    ) -> Timed[T]:
+        """One picture of a batch, as if it had come alone; its deadline begins now.
+
+        Raises:
+            OverloadedError: Too many are in flight, or it would wait too long.
+            UnsupportedFormatError, ImageTooLargeError, ImageDecodeError: By its header; no stage heard of it.
+            DeadlineExceededError: The deadline passed.
+        """
+        async with self._deadline() as deadline:
+            self._refuse_if_full()
+            return await self._timed(await read(), work, deadline, detail)
+
+    async def _timed(
+        self,
+        upload: Upload,
+        work: Callable[[Upload, float], Awaitable[T]],
+        deadline: Deadline,
+        detail: Detail,
+    ) -> Timed[T]:
+        started = time.perf_counter()
+        pixels = claimed_pixels(upload.data, self._settings.max_image_pixels)
+        if detail == "max":
+            pixels += most_tiled_pixels(pixels)
+        with self._slot(), self._pace.picture():
+            async with self._pixels.hold(pixels):
+                value = await work(upload, deadline.left_s)
+        return Timed(value, (time.perf_counter() - started) * 1e3)
+
+    @contextlib.asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[Deadline]:
+        """The time a request has; DeadlineExceededError once it is over."""
         deadline = Deadline.after(self._settings.request_timeout_s)
-        body = BodyStream(request.receive)
         try:
-            with self._slot():
-                async with asyncio.timeout(deadline.left_s):
-                    upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
-                    started = time.perf_counter()
-                    pixels = claimed_pixels(upload.data, self._settings.max_image_pixels)
-                    if detail == "max":
-                        pixels += most_tiled_pixels(pixels)
-                    within_budget = self._within_budget(pixels, lambda: work(upload, deadline.left_s))
-                    value = await _unless_disconnected(request.receive, within_budget)
-                    return Timed(value, (time.perf_counter() - started) * 1e3)
+            async with asyncio.timeout(deadline.left_s):
+                yield deadline
         except TimeoutError as error:
             raise DeadlineExceededError(
                 f"no result within {self._settings.request_timeout_s:g} s, the most a request may take"
             ) from error
-        finally:
-            await _drain(body)
 
-    async def _within_budget(self, pixels: int, work: Callable[[], Awaitable[T]]) -> T:
-        async with self._pixels.hold(pixels):
-            return await work()
+    def _refuse_if_full(self) -> None:
+        is_too_late = self._pace.wait_s > MOST_WAIT * self._settings.request_timeout_s
+        if is_too_late or self._in_flight >= self._settings.max_in_flight:
+            raise OverloadedError("the service is at its limit; try again shortly")
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
-        if self._in_flight >= self._settings.max_in_flight:
-            raise OverloadedError("the service is at its limit; try again shortly")
+        self._refuse_if_full()
         self._in_flight += 1
         REQUESTS_IN_FLIGHT.set(self._in_flight)
         try:
@@ -95,7 +146,7 @@ class Admission:
             REQUESTS_IN_FLIGHT.set(self._in_flight)
 
 
-async def _unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
+async def unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
     """The result of `work`; cancelled as soon as the client is gone."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(receive))
@@ -115,12 +166,3 @@ async def _unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _drain(body: BodyStream) -> None:
-    """Read on for a moment after a refusal: a client that is still sending would not see the answer."""
-    size = 0
-    with contextlib.suppress(TimeoutError, ClientDisconnectedError):
-        async with asyncio.timeout(DRAIN_S):
-            while not body.ended and size < DRAIN_BYTES:
-                size += len(await body.next())

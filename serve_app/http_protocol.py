@@ -1,54 +1,176 @@
-"""uvicorn's HTTP protocol, with a bound on headers and our error envelope for what reaches no application."""
+"""uvicorn's HTTP protocol, with bounds on what a client may send and on how long it may take to."""
 
-import json
-import uuid
+from enum import Enum
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serve_app.metrics import REQUESTS
+from serve_app.refusal import Refusal
 
 MOST_HEAD_BYTES: Final = 64 * 1024
 """Request line and headers; httptools itself would collect them without end."""
+MOST_HEADERS: Final = 100
+"""Browsers send twenty. Each look for one passes all of them."""
+HEAD_S: Final = 10.0
+"""From the first byte of a head to its last, or from the connection's beginning to its first head."""
+SLOW_S: Final = 10.0
+"""So long in all may a body come, or an answer be taken, with less than LEAST_BYTES_PER_S."""
+LEAST_BYTES_PER_S: Final = 1024
+LINGER_S: Final = 5.0
+"""For what a client still sends once it was answered: closed at once, it would miss the answer."""
+
+MALFORMED: Final = Refusal(400, "malformed_http", "the bytes are no HTTP request")
+HEAD_TOO_LARGE: Final = Refusal(
+    431, "head_too_large", f"the request's headers are larger than {MOST_HEAD_BYTES} bytes"
+)
+TOO_MANY_HEADERS: Final = Refusal(431, "head_too_large", f"the request has more than {MOST_HEADERS} headers")
+BAD_CHUNKS: Final = Refusal(
+    431, "head_too_large", f"{MOST_HEAD_BYTES} bytes of the chunked body hold no byte of its content"
+)
+NOT_ONE_HOST: Final = Refusal(400, "malformed_http", "a request needs exactly one Host header")
+UNKNOWN_VERSION: Final = Refusal(505, "http_version", "only HTTP/1.1 and HTTP/1.0 are spoken here")
+UNKNOWN_CODING: Final = Refusal(
+    501, "transfer_encoding", "the only Transfer-Encoding that is understood is `chunked`, in HTTP/1.1"
+)
+SLOW_HEAD: Final = Refusal(408, "slow_head", f"the request's headers took longer than {HEAD_S:g} s")
+SLOW_BODY: Final = Refusal(
+    408,
+    "slow_body",
+    f"the body came with less than {LEAST_BYTES_PER_S} bytes a second for longer than {SLOW_S:g} s",
+)
+
+
+class Phase(Enum):
+    """Which part of a request the next byte belongs to."""
+
+    IDLE = "idle"  # none yet
+    HEAD = "head"
+    BODY = "body"
+
+
+class RefusedHeadError(Exception):
+    """A head that is HTTP, and is not accepted."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
 
 
 class EnvelopeProtocol(HttpToolsProtocol):
-    """Answers bytes that are no HTTP, and heads without end, as every other failure is answered."""
+    """Answers what no application should see as every other failure is answered, and waits for nobody."""
 
-    _head_bytes: int | None = 0  # of the request being read; None once its headers are complete
+    _phase = Phase.IDLE
+    _head_bytes = 0
     _tail = b""  # the last bytes of the chunk before: the empty line may be split
+    _body_bytes = 0  # that came since the clock went on
+    _empty_bytes = 0  # since the last byte of content: sizes and extensions of chunks, trailers
+    _waited_s = 0.0  # for the head, or for a body that is slow
+    _slow_s = 0.0  # in all, that its client has hardly taken any of its answer
+    _taking_s = 0.0  # since there is something to be taken
+    _untaken_bytes = 0  # at the last look
+    _is_deaf = False  # what comes now is read and thrown away
     _is_ending = False  # the next answer is the connection's last
 
     def data_received(self, data: bytes) -> None:
-        """Refuse a head over the bound before it is parsed."""
-        if self._head_bytes is not None:
-            seen = self._tail + data
-            end = seen.find(b"\r\n\r\n")
-            self._head_bytes += (end if end >= 0 else len(seen)) - len(self._tail)
-            self._tail = seen[-3:]
+        """Refuse what is over a bound before it is parsed, and what is no HTTP."""
+        self._unset_keepalive_if_required()
+        if self._is_deaf:
+            return
+        if self._phase is Phase.IDLE:
+            self._begin_head()
+        if self._phase is Phase.HEAD:
+            self._count_head(data)
             if self._head_bytes > MOST_HEAD_BYTES:
-                self._refuse(
-                    431, "head_too_large", f"the request's headers are larger than {MOST_HEAD_BYTES} bytes"
-                )
+                self._refuse(HEAD_TOO_LARGE)
                 return
-        super().data_received(data)
+        else:
+            self._empty_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            head = self._head_without_upgrade()
+            self.parser = httptools.HttpRequestParser(self)
+            self.data_received(head + data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause.refusal if isinstance(cause, RefusedHeadError) else MALFORMED)
+        else:
+            if self._phase is Phase.BODY and self._empty_bytes > MOST_HEAD_BYTES:
+                self._refuse(BAD_CHUNKS)
+
+    def on_message_begin(self) -> None:
+        """A head begins, perhaps right behind another request."""
+        if self._phase is not Phase.HEAD:
+            self._begin_head()
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Trailers are no headers: nobody in front of us has looked at them."""
+        if self._phase is Phase.HEAD:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Its headers have ended."""
-        self._head_bytes = None
+        """Its headers have ended.
+
+        Raises:
+            RefusedHeadError: The head is not accepted.
+        """
+        refusal = self._refusal_of_head()
+        if refusal is not None:
+            raise RefusedHeadError(refusal)
+        if self.parser.should_upgrade():
+            return  # httptools takes the rest for another protocol: `data_received` has another try
         super().on_headers_complete()
+        self._phase = Phase.BODY
+        self._body_bytes = self._empty_bytes = 0
+        self._waited_s = 0.0
         if self._is_ending:
             self.cycle.keep_alive = False
 
+    def on_body(self, body: bytes) -> None:
+        """A piece of its body."""
+        self._body_bytes += len(body)
+        self._empty_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """Its body has ended: the next byte belongs to the next head."""
-        self._head_bytes, self._tail = 0, b""
+        if self._phase is Phase.HEAD:
+            return  # an upgrade
+        self._phase = Phase.IDLE
+        self._waited_s = 0.0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """It was answered; what still comes of it has a while of its own."""
+        self._waited_s = 0.0
+        super().on_response_complete()
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is being read or answered."""
-        return self._head_bytes == 0 and (self.cycle is None or self.cycle.response_complete)
+        return self._is_deaf or (self._phase is Phase.IDLE and self._has_answered)
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether nothing is lost when it is closed: there is no request yet, or only a part of its head."""
+        return self._is_deaf or (self._phase is not Phase.BODY and self._has_answered)
+
+    @property
+    def waited_s(self) -> float:
+        """How long nothing has come of what is waited for."""
+        return self._waited_s
+
+    @property
+    def untaken_bytes(self) -> int:
+        """Of answers, in memory until the client takes them."""
+        return self._untaken_bytes
+
+    @property
+    def taking_s(self) -> float:
+        """How long the client has been at it."""
+        return self._taking_s
 
     def close_with_next_answer(self) -> None:
         """Say `connection: close` in the next answer that begins, and mean it."""
@@ -56,18 +178,116 @@ class EnvelopeProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
-    def send_400_response(self, msg: str) -> None:
-        """Write the envelope and close the connection."""
-        self._refuse(400, "malformed_http", msg)
+    def pass_time(self, seconds: float) -> None:
+        """End the connection if its client has been too slow for too long.
 
-    def _refuse(self, status: int, reason: str, detail: str) -> None:
-        REQUESTS.inc("other", str(status), reason)
-        body = json.dumps({"detail": detail}).encode()
-        head = (
-            b"content-type: application/json\r\n"
-            b"content-length: %d\r\n"
-            b"x-request-id: %s\r\n"
-            b"connection: close\r\n\r\n" % (len(body), str(uuid.uuid4()).encode())
-        )
-        self.transport.write(STATUS_LINE[status] + head + body)
-        self.transport.close()
+        Args:
+            seconds: Since the last call. Their sum is the clock: in it, a stall of ours is short.
+        """
+        if self._leaves_its_answer(seconds):
+            self.transport.abort()
+        elif self._is_deaf or (self._phase is Phase.BODY and self.cycle.response_complete):
+            self._waited_s += seconds
+            if self._waited_s > LINGER_S:
+                self.transport.abort()
+        elif self._phase is Phase.BODY:
+            is_slow = self._body_bytes < LEAST_BYTES_PER_S * seconds and not self.flow.read_paused
+            self._waited_s += seconds if is_slow else 0.0
+            self._body_bytes = 0
+            if self._waited_s > SLOW_S:
+                self._refuse(SLOW_BODY)
+        else:
+            self._waited_s += seconds
+            if self._waited_s > HEAD_S:
+                self._give_up_head()
+
+    def _leaves_its_answer(self, seconds: float) -> bool:
+        """Whether its client hardly takes what it asked for."""
+        left = self.transport.get_write_buffer_size()
+        if not left:
+            self._slow_s = self._taking_s = 0.0
+        else:
+            self._taking_s += seconds
+            if self._untaken_bytes - left < LEAST_BYTES_PER_S * seconds:
+                self._slow_s += seconds
+        self._untaken_bytes = left
+        return self._slow_s > SLOW_S
+
+    def _give_up_head(self) -> None:
+        if self._phase is Phase.HEAD:
+            self._refuse(SLOW_HEAD)
+        elif self.cycle is None:
+            self.transport.close()  # it never said a word; one that was answered has the keep-alive time
+
+    def _begin_head(self) -> None:
+        self._phase = Phase.HEAD
+        self._head_bytes, self._tail = 0, b""
+        self._waited_s = 0.0
+
+    def _count_head(self, data: bytes) -> None:
+        seen = self._tail + data
+        end = seen.find(b"\r\n\r\n")
+        self._head_bytes += (end if end >= 0 else len(seen)) - len(self._tail)
+        self._tail = seen[-3:]
+
+    def _head_without_upgrade(self) -> bytes:
+        """The head that was read, without what is asked for in vain; Java's client always asks for HTTP/2."""
+        lines = [
+            b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        ]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _refusal_of_head(self) -> Refusal | None:
+        """What httptools lets pass and RFC 9112 does not: two readings of one request are two requests."""
+        version = self.parser.get_http_version()
+        if version not in {"1.1", "1.0"}:
+            return UNKNOWN_VERSION
+        if self.parser.get_method() == b"CONNECT":
+            return MALFORMED
+        if len(self.headers) > MOST_HEADERS:
+            return TOO_MANY_HEADERS
+        hosts = 0
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding" and (version == "1.0" or value.strip().lower() != b"chunked"):
+                return UNKNOWN_CODING
+        return None if hosts == 1 or (version == "1.0" and not hosts) else NOT_ONE_HOST
+
+    @property
+    def _has_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer with it in its turn, after the requests before it, and end the connection."""
+        refusal.count()
+        if self._phase is Phase.BODY:
+            if self.pipeline:
+                self.pipeline[0] = (self.cycle, refusal)
+            if self.pipeline or self.cycle.response_started:
+                self._stop_listening()
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        elif not self._has_answered:
+            self._stop_listening()
+            return
+        self.transport.write(refusal.as_bytes())
+        self._end()
+
+    def _stop_listening(self) -> None:
+        """End the connection with the answers that are under way."""
+        self._is_deaf = True
+        if self._has_answered:
+            self._end()
+        else:
+            self.cycle.keep_alive = False
+
+    def _end(self) -> None:
+        """Nothing more is sent; the client has a while to read what was."""
+        self._is_deaf = True
+        self._waited_s = 0.0
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+            self.flow.resume_reading()

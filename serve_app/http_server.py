@@ -10,12 +10,16 @@ from typing import Final, Self
 import uvicorn
 from starlette.types import ASGIApp
 
+from serve_app.crowd import TOO_MANY, Crowd, most_connections
 from serve_app.doorway import Doorway
 from serve_app.http_protocol import EnvelopeProtocol
 
 IDLE_S: Final = 1.0
 """A connection that sends nothing for so long is closed when the server ends; a busy client sends sooner."""
 DRAIN_POLL_S: Final = 0.05
+KEEP_ALIVE_S: Final = 75
+"""Longer than clients and proxies keep an idle connection (60 s and less), so that they close it first: what
+they sent as it was closed would be lost."""
 
 logger = logging.getLogger("face_api.ingress")
 
@@ -32,6 +36,8 @@ class HttpServer:
         """
         self._drain_s = drain_s
         self._server = uvicorn.Server(_config(app, drain_s))
+        self._crowd = Crowd(self._server.server_state.connections, most_connections())
+        self._watching: asyncio.Task[None] | None = None
         self._serving: asyncio.Task[None] | None = None
         self._doorway: Doorway | None = None
         self._opening: set[asyncio.Task[None]] = set()
@@ -48,6 +54,7 @@ class HttpServer:
                 self._serving.result()
                 raise RuntimeError("the HTTP server stopped while starting")
             await asyncio.sleep(0.01)
+        self._watching = asyncio.create_task(self._crowd.watch())
         self._doorway = doorway
         doorway.start(self._open)
         return self
@@ -65,12 +72,19 @@ class HttpServer:
         if self._doorway is not None:
             self._doorway.close()
         await self._drain()
+        if self._watching is not None:
+            self._watching.cancel()
         self._server.should_exit = True
         if self._serving is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._serving
 
     def _open(self, connection: socket.socket) -> None:
+        if not self._crowd.lets_in():
+            TOO_MANY.count()
+            with connection, contextlib.suppress(OSError):
+                connection.send(TOO_MANY.as_bytes())
+            return
         task = asyncio.create_task(self._connect(connection))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -115,5 +129,6 @@ def _config(app: ASGIApp, drain_s: float) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         ws="none",
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(drain_s),
     )

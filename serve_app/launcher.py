@@ -28,12 +28,14 @@ from deployments.calls import remove_calls_folder
 from deployments.tally import TALLY, remove_abandoned, remove_tallies
 from models.errors import ModelError
 from models.resolve import resolve_model
-from serve_app import rollout
+from serve_app import lost_ray, rollout
 from serve_app.database import DatabaseUnavailableError
+from serve_app.doorway import Doorstop
 from serve_app.embedded.postgres import EmbeddedPostgres
 from serve_app.embedded.s3 import EmbeddedS3
 from serve_app.first_start import first_start
 from serve_app.migrate import migrate
+from serve_app.receipts.key import make_key_file
 from serve_app.rollout import Running, StartError, is_alive, read_config, reason
 from serve_app.settings import OFF, Settings
 from serve_app.storage_tier import environment_of
@@ -77,12 +79,27 @@ def serve(settings: Settings, config_path: Path, console: Console) -> None:
         ModelError: The weights cannot be had.
     """
     config = read_config(config_path)
-    with _pid_file(settings.data_dir / "serve.pid") as was_killed:
-        patience_s = LEFTOVER_TIMEOUT_S if was_killed else 0.0
-        check_port(settings.host, settings.port, "PORT", patience_s)
-        if settings.metrics_port:
-            check_port(settings.metrics_host, settings.metrics_port, "FACE_API_METRICS_PORT", patience_s)
-        _serve(settings, config, console, has_storage=wants_storage(settings, config_path))
+    environment = dict(os.environ)
+    try:
+        with _pid_file(settings.data_dir / "serve.pid") as was_killed:
+            _check_ports(settings, LEFTOVER_TIMEOUT_S if was_killed else 0.0)
+            _serve(settings, config, console, has_storage=wants_storage(settings, config_path))
+    except lost_ray.RayLostError as error:
+        console.print(f"[bold red]{error}[/]; starting again")
+        _check_ports(settings, LEFTOVER_TIMEOUT_S)  # its replicas end by themselves
+        lost_ray.become_anew(environment)
+
+
+def _check_ports(settings: Settings, patience_s: float) -> None:
+    check_port(settings.host, settings.port, "PORT", patience_s)
+    if settings.metrics_port:
+        check_port(settings.metrics_host, settings.metrics_port, "FACE_API_METRICS_PORT", patience_s)
+
+
+def set_ray_switches() -> None:
+    """For a Ray of this process alone; what the environment says already stays. Before ray is imported."""
+    os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # of its own, not ~/.ray's
 
 
 def wants_storage(settings: Settings, config_path: Path) -> bool:
@@ -106,23 +123,38 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
     for note in resolved.notes:
         console.print(f"[bold yellow]{note}[/]")
     console.print(f"starting {resolved.name}; this takes half a minute")
-    os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # of its own, not ~/.ray's
+    if settings.receipt_key is None:
+        make_key_file(settings.receipt_key_file)
+    set_ray_switches()
     with _counting(settings), _log_pipe(settings), _database(settings), _objects(settings, has_storage):
         try:
             running = _deploy(config, named or resolved.setting)
             rollout.record(settings, running)
             _stop_on_signals(stop)  # Ray has put a handler of its own there, which aborts us 3 s later
             _wait_until_ready(settings, stop)
-            if not stop.is_set():
-                model = _health(settings)["model"]
-                text = _welcome(settings, resolved.licence, model, has_storage=has_storage)
-                console.print(text, highlight=False, soft_wrap=True)
-            stop.wait()
+            with _doorstop(settings):
+                if not stop.is_set():
+                    model = _health(settings)["model"]
+                    text = _welcome(settings, resolved.licence, model, has_storage=has_storage)
+                    console.print(text, highlight=False, soft_wrap=True)
+                lost_ray.watch(stop)
         finally:
             console.print("stopping")
             _shut_down(settings.request_timeout_s)
             rollout.forget(settings)
+
+
+@contextlib.contextmanager
+def _doorstop(settings: Settings) -> Iterator[None]:
+    """Keep the port open while every ingress replica is dead; see `serve_app.doorway`."""
+    from serve_app.main import session_name  # noqa: PLC0415 - it imports ray
+
+    doorstop = Doorstop.put(session_name(), settings.host, settings.port)
+    try:
+        yield
+    finally:
+        if doorstop is not None:
+            doorstop.close()
 
 
 def _model_of(config: dict[str, Any]) -> str | None:
@@ -375,6 +407,10 @@ def _shut_down(drain_s: float) -> None:
     if not ray.is_initialized():
         return
     session = session_name()
+    if lost_ray.dead_part() is not None:  # whoever asks it for anything waits a minute, and is aborted
+        lost_ray.kill_rest()
+        remove_calls_folder(session)
+        return
 
     def end() -> None:
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # the controller ends while it is asked to

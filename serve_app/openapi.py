@@ -1,15 +1,18 @@
 """What the OpenAPI document says beyond the signatures: bodies, statuses, headers, examples, authority."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 from starlette.responses import Response
 
 from serve_app.samples import as_markdown, code_samples
+from serve_app.schemas.batch import BatchLine, BatchManifest
 from serve_app.schemas.detect import DetectResponse
 from serve_app.schemas.errors import ErrorResponse
 from serve_app.schemas.health import HealthResponse
-from serve_app.schemas.mask import MaskResponse
+from serve_app.schemas.mask import MaskResponse, ReceiptResponse
 
 REASONS: Final = {
     400: "The upload is empty, truncated or corrupt.",
@@ -17,7 +20,8 @@ REASONS: Final = {
     403: "The API key was revoked, or another site's page sent this.",
     404: "There is nothing with this id, or no such page.",
     413: "The body or the picture is larger than this server accepts.",
-    415: "The bytes are none of the input formats, or the body's type is not one we read.",
+    415: "The bytes are none of the input formats, or no JPEG that `lossless=true` takes, or the body's type "
+    "is not one we read.",
     422: "A parameter or a field is out of range, missing, or no JSON; or `uncertain=reject` found some.",
     429: "The rate limit is used up, or the address is locked out.",
     500: "The picture could not be processed.",
@@ -41,6 +45,10 @@ MASK_HEADERS: Final = {
         "Faces under `confidence`, where `uncertain` looks for them; `mask` hid them, `report` did not.",
         "integer",
     ),
+    "X-Residual-Faces": (
+        "With `verify`: faces still found in the first masked picture, and hidden harder since.",
+        "integer",
+    ),
     "X-Faces-Skipped": (
         "Faces left as they are, by `skip`, `only` or `min_face`; missing when none.",
         "integer",
@@ -54,6 +62,7 @@ MASK_HEADERS: Final = {
     "X-Encode-Ms": ("Milliseconds spent encoding.", "number"),
     "X-Total-Ms": ("Milliseconds from the last body byte to the result.", "number"),
     "X-Model": ("The model that was used.", "string"),
+    "X-Lossless": ("`true` when nothing but the blocks under masks was encoded anew.", "string"),
     "X-Image-Id": ("With storage on: the stored picture, once all of it is stored.", "string"),
     "X-Job-Id": ("With storage on: what was done to it.", "string"),
     "Server-Timing": ("Milliseconds of every stage (W3C Server Timing).", "string"),
@@ -71,6 +80,7 @@ SECURITY_SCHEMES: Final = {
 }
 OPEN_PATHS: Final = frozenset({"/health", "/livez", "/readyz"})
 OPEN_ADMIN_PATHS: Final = frozenset({"/api/v1/admin/auth/login", "/api/v1/admin/auth/logout"})
+REFERENCE: Final = "#/components/schemas/{model}"
 PICTURE: Final = {"type": "string", "format": "binary"}
 UPLOAD: Final[dict[str, Any]] = {
     "requestBody": {
@@ -81,6 +91,40 @@ UPLOAD: Final[dict[str, Any]] = {
                 "schema": {"type": "object", "required": ["image"], "properties": {"image": PICTURE}}
             },
             "image/*": {"schema": PICTURE},
+        },
+    }
+}
+MASK_UPLOAD: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": False,  # with image_id there is none
+        "description": UPLOAD["requestBody"]["description"]
+        + " `fill_image` is for `fill=image`: a JPEG, PNG, "
+        "WebP or GIF of at most 256 KiB and a megapixel.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": PICTURE, "fill_image": PICTURE},
+                }
+            },
+            "image/*": {"schema": PICTURE},
+        },
+    }
+}
+BATCH_UPLOAD: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "Pictures as parts `image` of a form, or as files of a zip.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": {"type": "array", "items": PICTURE, "minItems": 1}},
+                }
+            },
+            "application/zip": {"schema": {"type": "string", "format": "zip"}},
         },
     }
 }
@@ -170,12 +214,31 @@ def mask_docs() -> dict[str, Any]:
     ok = {
         "description": "The picture with every face hidden, without metadata.",
         "headers": {**REQUEST_ID, **RATE_LIMIT, **headers},
+        "model": ReceiptResponse,  # with `receipt=true`
         "content": {f"image/{kind}": {"schema": PICTURE} for kind in ("jpeg", "png", "webp")},
+    }
+    return {
+        "responses": {200: ok, **_failures(*UPLOAD_FAILURES, 404)},
+        "response_class": Response,
+        **_with_samples("mask", MASK_UPLOAD),
+    }
+
+
+def batch_docs() -> dict[str, Any]:
+    """Arguments of the batch route."""
+    count = {"description": "Pictures in the batch.", "schema": {"type": "integer"}}
+    ok = {
+        "description": "What became of each picture, as they are done; each has a status of its own.",
+        "headers": {**REQUEST_ID, **RATE_LIMIT, "X-Item-Count": count},
+        "content": {
+            "application/x-ndjson": {"schema": {"$ref": REFERENCE.format(model="BatchLine")}},
+            "application/zip": {"schema": {"type": "string", "format": "binary"}},
+        },
     }
     return {
         "responses": {200: ok, **_failures(*UPLOAD_FAILURES)},
         "response_class": Response,
-        **_with_samples("mask", UPLOAD),
+        **_with_samples("batch", BATCH_UPLOAD),
     }
 
 
@@ -188,7 +251,7 @@ def detect_test_docs() -> dict[str, Any]:
 def mask_test_docs() -> dict[str, Any]:
     """Arguments of the mask test route."""
     ok = {"description": "The faces and the masked picture.", "model": MaskResponse, "headers": REQUEST_ID}
-    return {"responses": {200: ok, **_failures(*UPLOAD_FAILURES)}, "openapi_extra": UPLOAD}
+    return {"responses": {200: ok, **_failures(*UPLOAD_FAILURES)}, "openapi_extra": MASK_UPLOAD}
 
 
 def admin_failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -234,7 +297,9 @@ def add_security(app: FastAPI) -> None:
     def with_security() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = build()
-            document.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
+            components = document.setdefault("components", {})
+            components["securitySchemes"] = SECURITY_SCHEMES
+            components["schemas"] |= _streamed_schemas()
             for path, operations in document["paths"].items():
                 for operation in operations.values():
                     operation["security"] = _security(path)
@@ -243,12 +308,29 @@ def add_security(app: FastAPI) -> None:
     app.openapi = with_security  # type: ignore[method-assign] # FastAPI's documented way
 
 
+def _streamed_schemas() -> dict[str, Any]:
+    """Models of what is sent in pieces: FastAPI knows only those of whole answers."""
+    models: list[tuple[type[BaseModel], Literal["serialization"]]] = [
+        (BatchLine, "serialization"),
+        (BatchManifest, "serialization"),
+    ]
+    _, definitions = models_json_schema(models, ref_template=REFERENCE)
+    schemas: dict[str, Any] = definitions["$defs"]
+    return schemas
+
+
 def _security(path: str) -> list[dict[str, list[str]]]:
     if path in OPEN_PATHS or path in OPEN_ADMIN_PATHS:
         return []
     if path.startswith("/api/v1/admin/"):
         return [{"AdminSession": []}, {"AdminBasic": []}]
     return [{API_KEY: []}]
+
+
+def receipt_key_docs() -> dict[str, Any]:
+    """Arguments of the route that shows the public key of receipts."""
+    ok = {"description": "An Ed25519 key as a JWK (RFC 8037).", "headers": REQUEST_ID}
+    return {"responses": {200: ok, **_failures(500, 501)}}
 
 
 def health_docs() -> dict[str, Any]:

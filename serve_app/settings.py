@@ -71,8 +71,21 @@ class Settings(BaseSettings):
         gt=0,
         description="Pixels of all pictures that one ingress replica has in its stages; more wait.",
     )
+    batch_max_items: int = Field(
+        default=100, gt=0, le=10_000, description="Pictures of one /batch; more get 413."
+    )
+    batch_max_bytes: int = Field(
+        default=100 * 2**20, gt=0, description="Bytes of all pictures of one /batch, unpacked; more get 413."
+    )
+    max_batches_in_flight: int = Field(
+        default=4, gt=0, description="Batches one ingress replica holds in memory; more get 503."
+    )
     request_timeout_s: float = Field(
-        default=30.0, gt=0, le=3600, description="Deadline of a request; later ones get 504."
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Deadline of a request; later ones get 504, and who would wait for three quarters of it "
+        "gets 503 at once.",
     )
     max_in_flight: int = Field(
         default=256, gt=0, description="Requests one ingress replica works on; more get 503."

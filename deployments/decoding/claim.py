@@ -7,7 +7,7 @@ from deployments.errors import ImageDecodeError
 
 
 def claimed_pixels(data: bytes, max_pixels: int) -> int:
-    """Width × height by the header; `max_pixels` where only a decoder can tell (TIFF, HEIF, BMP).
+    """Width × height by the header; `max_pixels` where only a decoder can tell (TIFF, HEIF, BMP, GIF).
 
     Only this module's own Python reads the bytes, so no picture can crash the caller.
 
@@ -31,4 +31,6 @@ def claimed_pixels(data: bytes, max_pixels: int) -> int:
     if size is None:
         return max_pixels
     check_size(*size, max_pixels)
+    if image_format == "gif":  # its frames may be larger than its screen
+        return max_pixels
     return size[0] * size[1]

@@ -12,14 +12,14 @@ from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.load import StageLoad
 from deployments.parcels import DecodedParcel
-from deployments.replica import set_up_replica
+from deployments.replica import HEALTH_CHECK_PERIOD_S, set_up_replica
 from deployments.transport import Locker, Parcel, receive
 from deployments.worker import Worker
 from models.errors import FaceError
 from models.types import Detail
 
 
-@serve.deployment
+@serve.deployment(health_check_period_s=HEALTH_CHECK_PERIOD_S)
 class Decoder:
     """Turns an upload into the detector's canvas and, for masking, the whole upright picture."""
 

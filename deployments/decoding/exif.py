@@ -3,12 +3,15 @@
 from typing import Final
 
 import cv2
+import numpy as np
 
-from models.types import UInt8Array
+from models.types import Int32Array, UInt8Array
 
 EXIF_PREFIX: Final = b"Exif\0\0"
 UPRIGHT: Final = 1
 _ORIENTATION_TAG: Final = 0x0112
+_UNDOES: Final = {6: 8, 8: 6}
+"""Orientations that another one takes back; each of the others takes itself back."""
 _SHORT: Final = 3
 _MAX_ENTRIES: Final = 1024
 
@@ -79,3 +82,40 @@ def upright(pixels: UInt8Array, orientation: int) -> UInt8Array:
         case _:
             return pixels
     return turned  # type: ignore[return-value]
+
+
+def turned_back(pixels: UInt8Array, orientation: int) -> UInt8Array:
+    """Upright pixels (h, w, c) the way they are stored: what undoes `upright`."""
+    return upright(pixels, _UNDOES.get(orientation, orientation))
+
+
+def stored_regions(regions: Int32Array, orientation: int, width: int, height: int) -> Int32Array:
+    """Where upright regions lie in the stored picture.
+
+    Args:
+        regions: (N, 4) x1, y1, x2, y2 in upright pixels, x2 and y2 exclusive.
+        orientation: 1-8, of the stored picture.
+        width: Of the upright picture, in pixels.
+        height: Of the upright picture.
+
+    Returns:
+        (N, 4) in stored pixels.
+    """
+    x1, y1, x2, y2 = regions.T
+    if orientation in {2, 3, 6, 7}:
+        x1, x2 = width - x2, width - x1
+    if orientation in {3, 4, 7, 8}:
+        y1, y2 = height - y2, height - y1
+    sides = (y1, x1, y2, x2) if swaps_sides(orientation) else (x1, y1, x2, y2)
+    return np.stack(sides, axis=1)
+
+
+def upright_regions(regions: Int32Array, orientation: int, width: int, height: int) -> Int32Array:
+    """Where stored regions lie in the upright picture; the sizes are the stored picture's."""
+    return stored_regions(regions, _UNDOES.get(orientation, orientation), width, height)
+
+
+def orientation_exif(orientation: int) -> bytes:
+    """An EXIF block, as APP1 carries it, that says nothing but the orientation."""
+    entry = _ORIENTATION_TAG.to_bytes(2, "big") + bytes((0, _SHORT, 0, 0, 0, 1, 0, orientation, 0, 0))
+    return EXIF_PREFIX + b"MM\0*" + bytes((0, 0, 0, 8, 0, 1)) + entry + bytes(4)

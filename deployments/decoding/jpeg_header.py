@@ -23,6 +23,7 @@ _PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a segment
 _EOI: Final = 0xD9
 _SOS: Final = 0xDA
+_DQT: Final = 0xDB
 _APP1: Final = 0xE1
 _APP2: Final = 0xE2
 _ICC_PREFIX: Final = b"ICC_PROFILE\0"
@@ -38,6 +39,9 @@ class JpegHeader:
     icc_profile: bytes | None  # put together again, not yet judged
     has_more_scans: bool  # progressive, or components in scans of their own
     scan_start: int  # position of the first entropy-coded byte
+    frame_type: int  # its SOF marker: 0xC0 baseline, 0xC2 progressive, ... (table B.1)
+    frame: bytes  # the SOF segment after its length
+    quantisation: bytes  # the DQT segments after their lengths, one behind the other
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
@@ -47,9 +51,10 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         ImageDecodeError: No frame, a segment out of bounds, or more segments than any real picture has.
     """
     frame: bytes = b""
-    is_progressive = False
+    frame_type = 0
     exif = b""
     icc_chunks: list[bytes] = []
+    quantisation: list[bytes] = []
     position = 2
     for _ in range(_MAX_SEGMENTS):
         marker, position = _next(data, position, _MARKER)
@@ -60,7 +65,9 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         segment = _segment(data, position)
         position += 2 + len(segment)
         if marker in _FRAMES and not frame:
-            frame, is_progressive = segment, marker in _PROGRESSIVE
+            frame, frame_type = segment, marker
+        elif marker == _DQT:
+            quantisation.append(segment)
         elif marker == _APP1 and not exif and segment.startswith(EXIF_PREFIX):
             exif = segment
         elif marker == _APP2 and segment.startswith(_ICC_PREFIX):
@@ -76,8 +83,12 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         height=int.from_bytes(frame[1:3], "big"),
         exif=exif,
         icc_profile=_join_icc(icc_chunks),
-        has_more_scans=is_progressive or segment[:1] != frame[5:6],  # not all components in this scan
+        # Progressive, or not all components in this scan.
+        has_more_scans=frame_type in _PROGRESSIVE or segment[:1] != frame[5:6],
         scan_start=position,
+        frame_type=frame_type,
+        frame=frame,
+        quantisation=b"".join(quantisation),
     )
 
 

@@ -15,7 +15,7 @@ from deployments.detection.batcher import Batcher
 from deployments.detection.search import search
 from deployments.load import StageLoad
 from deployments.parcels import CanvasParcel
-from deployments.replica import set_up_replica
+from deployments.replica import HEALTH_CHECK_PERIOD_S, set_up_replica
 from deployments.types import Inferred, ServedModel
 from models.errors import FaceError
 from models.scrfd import Scrfd, ScrfdOptions
@@ -29,7 +29,7 @@ class BatchConfig(TypedDict, total=False):
     batch_wait_timeout_s: float
 
 
-@serve.deployment
+@serve.deployment(health_check_period_s=HEALTH_CHECK_PERIOD_S)
 class Detector:
     """Finds faces: collects requests into batches and runs them through one session."""
 
@@ -66,7 +66,7 @@ class Detector:
     async def served_model(self) -> ServedModel:
         """The model this replica answers with."""
         scrfd = self._scrfd
-        return ServedModel(scrfd.name, scrfd.supports_landmarks, scrfd.provider, scrfd.licence)
+        return ServedModel(scrfd.name, scrfd.supports_landmarks, scrfd.provider, scrfd.licence, scrfd.digest)
 
     async def detect(
         self, canvases: Sequence[CanvasParcel], params: DetectParams, is_alone: bool, timeout_s: float

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -11,17 +12,18 @@ from deployments import tracing
 from deployments.calls import Callee
 from deployments.deadline import Deadline
 from deployments.load import StageLoad
+from deployments.masking.lossless import mask_lossless
 from deployments.masking.mask import mask
-from deployments.parcels import MaskedParcel, PictureParcel
-from deployments.replica import set_up_replica
-from deployments.transport import send
-from deployments.types import MaskParams
+from deployments.parcels import CanvasParcel, MaskedParcel, PictureParcel
+from deployments.replica import HEALTH_CHECK_PERIOD_S, set_up_replica
+from deployments.transport import Parcel, receive, send
+from deployments.types import Masked, MaskParams
 from deployments.worker import Worker
 from models.errors import FaceError
 from models.types import Float32Array
 
 
-@serve.deployment
+@serve.deployment(health_check_period_s=HEALTH_CHECK_PERIOD_S)
 class Masker:
     """Hides faces and encodes the result; the only stage that makes pictures for clients."""
 
@@ -33,7 +35,7 @@ class Masker:
         threads = threads or min(4, os.cpu_count() or 1)
         self._worker = Worker(threads, "mask")
         self._load = StageLoad("Masker", threads)
-        self._calls = Callee(session, "Masker", {"mask": self.mask})
+        self._calls = Callee(session, "Masker", {"mask": self.mask, "mask_lossless": self.mask_lossless})
         await self._calls.start()
 
     async def __del__(self) -> None:
@@ -53,18 +55,43 @@ class Masker:
         timeout_s: float,
     ) -> MaskedParcel | FaceError:
         """Hide the faces in `boxes` (N, 4), and the regions asked for; the result lies behind the picture."""
+
+        def work() -> Masked:
+            return mask(picture.unpack(), boxes, params)
+
+        return await self._run(work, picture.pixels, params, timeout_s)
+
+    async def mask_lossless(
+        self,
+        upload: Parcel,
+        canvas: CanvasParcel,
+        boxes: Float32Array,
+        params: MaskParams,
+        timeout_s: float,
+    ) -> MaskedParcel | FaceError:
+        """Hide the same in the coefficients of a JPEG; the result lies behind its canvas."""
+
+        def work() -> Masked:
+            data = receive(upload).tobytes()
+            return mask_lossless(data, canvas.width, canvas.height, boxes, params)
+
+        return await self._run(work, canvas.pixels, params, timeout_s)
+
+    async def _run(
+        self, work: Callable[[], Masked], behind: Parcel, params: MaskParams, timeout_s: float
+    ) -> MaskedParcel | FaceError:
+        """Do `work` in a thread, and leave its result behind the last parcel of the request's locker."""
         arrived_s = time.perf_counter()
 
-        def work() -> MaskedParcel:
+        def packed() -> MaskedParcel:
             queue_ms = (time.perf_counter() - arrived_s) * 1e3
-            masked = mask(picture.unpack(), boxes, params)
-            encoded = np.frombuffer(masked.data, np.uint8)
-            data = send(encoded, picture.pixels.locker, picture.pixels)
+            masked = work()
+            data = send(np.frombuffer(masked.data, np.uint8), behind.locker, behind)
             times = (queue_ms, masked.mask_ms, masked.encode_ms)
             return MaskedParcel(data, masked.regions_masked, *times, masked.strength_raised)
 
         with self._load.picture():
-            masked = await self._worker.run(work, Deadline.after(timeout_s))
+            masked = await self._worker.run(packed, Deadline.after(timeout_s))
         if tracing.is_on() and isinstance(masked, MaskedParcel):
             stages = {"queue": masked.queue_ms, "mask": masked.mask_ms, "encode": masked.encode_ms}
             tracing.add_stages(arrived_s, stages, method=params.method, format=params.format)

@@ -7,6 +7,7 @@ import pyvips
 import simplejpeg
 
 from deployments.errors import UnencodableError
+from deployments.masking.jpeg_segments import with_segments
 from deployments.types import OutputFormat
 from models.types import UInt8Array
 
@@ -15,8 +16,6 @@ MAX_SIDE: Final[dict[OutputFormat, int]] = {"jpeg": 65500, "webp": 16383, "png":
 
 PNG_COMPRESSION: Final = 1
 WEBP_EFFORT: Final = 0
-ICC_CHUNK: Final = 65519
-"""Bytes of a profile in one APP2 segment: 65535 - 2 of length - 14 of header (ICC.1, annex B.4)."""
 
 
 def encode(pixels: UInt8Array, icc_profile: bytes | None, image_format: OutputFormat, quality: int) -> bytes:
@@ -55,20 +54,7 @@ def _jpeg(pixels: UInt8Array, icc_profile: bytes | None, quality: int) -> bytes:
     data: bytes = simplejpeg.encode_jpeg(
         np.ascontiguousarray(pixels), quality=quality, colorspace="RGB", colorsubsampling="420"
     )
-    if not icc_profile:
-        return data
-    chunks = [icc_profile[i : i + ICC_CHUNK] for i in range(0, len(icc_profile), ICC_CHUNK)]
-    segments = b"".join(
-        b"\xff\xe2"
-        + (len(chunk) + 16).to_bytes(2, "big")
-        + b"ICC_PROFILE\0"
-        + bytes((number, len(chunks)))
-        + chunk
-        for number, chunk in enumerate(chunks, 1)
-    )
-    # After SOI and the JFIF segment, which must come first.
-    at = 4 + int.from_bytes(data[4:6], "big") if data[2:4] == b"\xff\xe0" else 2
-    return data[:at] + segments + data[at:]
+    return with_segments(data, icc_profile)
 
 
 def _with_vips(

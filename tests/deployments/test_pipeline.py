@@ -5,10 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
+from numpy.typing import NDArray
 
 from deployments.calls import Caller
-from deployments.errors import ImageDecodeError
-from deployments.pipeline import ServePipeline, Stage
+from deployments.decoding.decode import decode
+from deployments.errors import ImageDecodeError, LosslessRefusedError
+from deployments.masking.lossless import mask_lossless
+from deployments.parcels import CanvasParcel, DecodedParcel, MaskedParcel
+from deployments.pipeline import ServePipeline
+from deployments.stage import Stage
 from deployments.transport import (
     INLINE,
     Locker,
@@ -19,8 +25,8 @@ from deployments.transport import (
     receive,
     send,
 )
-from deployments.types import MaskParams
-from models.types import DetectParams
+from deployments.types import Inferred, MaskParams
+from models.types import Detail, Detections, DetectParams, Float32Array
 
 pytestmark = pytest.mark.skipif(not host_id(), reason="no shared memory on this platform")
 UPLOAD = bytes(100_000)
@@ -53,6 +59,56 @@ async def test_a_stage_cannot_reach_the_memory_of_a_request_whose_client_left() 
         receive(upload)
     with pytest.raises(RequestEndedError):
         send(np.zeros(100_000, np.uint8), locker, upload)
+
+
+class Here:
+    """A stage in this process."""
+
+    replicas = 1
+
+    def __init__(self, **methods: Callable[..., Any]) -> None:
+        self._methods = methods
+
+    async def ask(self, method: str, _: object, *arguments: object) -> Any:
+        return self._methods[method](*arguments)
+
+
+async def test_a_lossless_mask_gets_the_upload_and_no_picture(astronaut: NDArray[np.uint8]) -> None:
+    data = simplejpeg.encode_jpeg(astronaut, quality=98, colorsubsampling="444")
+    found = np.array([[200, 60, 280, 160]], np.float32)
+    asked: list[bool] = []
+
+    def decode_here(
+        upload: Parcel, keep_picture: bool, _: Detail, locker: Locker, *__: float
+    ) -> DecodedParcel:
+        asked.append(keep_picture)
+        decoded = decode(receive(upload).tobytes(), max_pixels=10**6, keep_picture=keep_picture)
+        return DecodedParcel.pack(decoded, 0.0, locker, upload)
+
+    def detect(canvases: tuple[CanvasParcel, ...], *_: object) -> Inferred:
+        canvases[0].unpack()
+        faces = Detections(found, np.ones(1, np.float32), None, 1, 0.0, 0.0)
+        return Inferred(faces, "none", 0.0, 0.0, 0.0, 1)
+
+    def hide(
+        upload: Parcel, canvas: CanvasParcel, boxes: Float32Array, params: MaskParams, _: float
+    ) -> MaskedParcel:
+        masked = mask_lossless(receive(upload).tobytes(), canvas.width, canvas.height, boxes, params)
+        encoded = send(np.frombuffer(masked.data, np.uint8), canvas.pixels.locker, canvas.pixels)
+        times = (0.0, masked.mask_ms, masked.encode_ms)
+        return MaskedParcel(encoded, masked.regions_masked, *times, masked.strength_raised)
+
+    stages: list[Any] = [Here(decode=decode_here), Here(detect=detect), Here(mask_lossless=hide)]
+    pipeline = ServePipeline(*stages)
+    masking = MaskParams(method="solid", lossless=True)
+    result = (await pipeline.mask(data, DetectParams(), masking, 30.0)).masked.data
+    assert asked == [False]
+    before, after = simplejpeg.decode_jpeg(data), simplejpeg.decode_jpeg(result)
+    assert after[60:160, 200:280].max() < 16
+    assert np.array_equal(after[200:], before[200:])
+    with pytest.raises(LosslessRefusedError):
+        await pipeline.mask(b"GIF89a", DetectParams(), masking, 30.0)
+    assert asked == [False]
 
 
 async def test_pictures_travel_inline_once_a_stage_is_found_on_another_host() -> None:

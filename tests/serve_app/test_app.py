@@ -2,6 +2,7 @@ import asyncio
 import io
 import json
 import uuid
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from deployments.errors import MaskingError, OverloadedError, UnencodableError
+from deployments.pipeline import LocalPipeline
 from deployments.types import Analysed, Anonymised, FacePipeline, MaskParams, ServedModel
 from models.errors import FaceError, ModelError
 from models.types import DetectParams
@@ -65,6 +67,20 @@ class StuckPipeline(FailingPipeline):
             self.cancelled.set()
             raise
         raise AssertionError
+
+
+class OneAtATime(LocalPipeline):
+    """A slow one."""
+
+    def __init__(self, pipeline: LocalPipeline, seconds: float) -> None:
+        super().__init__(pipeline._scrfd, max_pixels=1_000_000)
+        self._seconds = seconds
+        self._turn = asyncio.Lock()
+
+    async def detect(self, data: bytes, params: DetectParams, timeout_s: float) -> Analysed:
+        async with self._turn:
+            await asyncio.sleep(self._seconds)
+            return await super().detect(data, params, timeout_s)
 
 
 def app_client(pipeline: FacePipeline, **settings: Any) -> httpx.AsyncClient:
@@ -136,6 +152,29 @@ async def test_mask_hides_the_faces_and_tells_how_long_it_took(client: httpx.Asy
     assert sum(map(float, stages.values())) <= total + 0.1
 
 
+async def test_a_lossless_mask_is_a_jpeg_of_which_the_rest_is_the_same(client: httpx.AsyncClient) -> None:
+    pixels = red_block_picture(640, 640, {(2, 3): 255})
+    pixels[400:, 400:] = np.arange(240, dtype=np.uint8)[:, None]
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=70, subsampling=0, progressive=True)
+    query = {"method": "solid", "padding": 0, "lossless": True}
+    answer = await client.post("/api/v1/mask", files={"image": ("x", file.getvalue())}, params=query)
+    assert answer.status_code == 200
+    assert answer.headers["x-lossless"] == "true"
+    assert answer.headers["content-type"] == "image/jpeg"
+    before, after = (np.asarray(Image.open(io.BytesIO(data))) for data in (file.getvalue(), answer.content))
+    assert after[96:128, 64:96].max() < 16
+    assert np.array_equal(after[128:], before[128:])
+    assert "x-lossless" not in (await client.post("/api/v1/mask", content=PICTURE, headers=PNG)).headers
+
+
+async def test_lossless_is_refused_where_it_cannot_be_kept(client: httpx.AsyncClient) -> None:
+    for status, query in ((415, {"lossless": True}), (422, {"lossless": True, "format": "png"})):
+        answer = await client.post("/api/v1/mask", content=PICTURE, headers=PNG, params=query)
+        assert answer.status_code == status
+        assert "lossless=true" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("query", "name"),
     [
@@ -149,6 +188,7 @@ async def test_mask_hides_the_faces_and_tells_how_long_it_took(client: httpx.Asy
         ("padding=inf", "padding"),
         ("format=gif", "format"),
         ("quality=101", "quality"),
+        ("lossless=perhaps", "lossless"),
     ],
 )
 async def test_a_parameter_out_of_range_is_a_422_that_names_it(
@@ -270,6 +310,23 @@ async def test_requests_over_the_bound_are_refused_and_places_come_back() -> Non
         assert (await http.post("/api/v1/detect", content=b"", headers=PNG)).status_code == 400
 
 
+async def test_a_picture_that_would_wait_too_long_is_refused_at_once(pipeline: LocalPipeline) -> None:
+    async with app_client(OneAtATime(pipeline, 0.03), request_timeout_s=0.5) as http:
+
+        async def send() -> int:
+            return (await http.post("/api/v1/detect", content=PICTURE, headers=PNG)).status_code
+
+        for _ in range(48):
+            assert await send() == 200
+        sent = []
+        for _ in range(40):
+            sent.append(asyncio.create_task(send()))
+            await asyncio.sleep(0.001)  # it is in the stages before the next one comes
+        statuses = Counter(await asyncio.gather(*sent))
+    assert statuses[200] > 0
+    assert statuses[503] > 0
+
+
 async def test_a_client_that_leaves_cancels_its_work() -> None:
     pipeline = StuckPipeline()
     app = create_app(Settings(api_key_enabled=False), pipeline, LocalLedger())
@@ -306,7 +363,7 @@ async def test_the_documentation_comes_from_this_server(client: httpx.AsyncClien
 async def test_openapi_describes_bodies_statuses_and_headers(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     mask = document["paths"]["/api/v1/mask"]["post"]
-    failures = {"400", "401", "403", "413", "415", "422", "429", "500", "501", "503", "504"}
+    failures = {"400", "401", "403", "404", "413", "415", "422", "429", "500", "501", "503", "504"}
     assert set(mask["responses"]) == {"200", *failures}
     assert mask["security"] == [{"ApiKey": []}]
     assert set(mask["responses"]["200"]["content"]) == {"image/jpeg", "image/png", "image/webp"}
@@ -334,5 +391,9 @@ async def test_openapi_describes_bodies_statuses_and_headers(client: httpx.Async
         "skip": None,
         "only": None,
         "face_count": None,
+        "image_id": None,
+        "lossless": False,
+        "verify": False,
+        "receipt": False,
     }
     json.dumps(document, allow_nan=False)

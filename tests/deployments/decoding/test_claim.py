@@ -1,9 +1,13 @@
+import struct
+
 import cv2
 import numpy as np
 import pytest
 
 from deployments.decoding.claim import claimed_pixels
+from deployments.decoding.decode import decode
 from deployments.errors import ImageDecodeError, ImageTooLargeError, UnsupportedFormatError
+from tests.deployments.decoding.pictures import encode
 
 MOST = 50_000_000
 
@@ -18,6 +22,13 @@ def test_reads_the_size_of_common_formats(suffix: str) -> None:
 def test_counts_others_as_the_most_there_may_be(suffix: str) -> None:
     _, data = cv2.imencode(suffix, np.zeros((20, 30, 3), np.uint8))
     assert claimed_pixels(data.tobytes(), MOST) == MOST
+
+
+def test_a_gif_counts_as_the_most_since_its_frames_may_be_larger_than_its_screen() -> None:
+    gif = bytearray(encode(np.zeros((30, 40), np.uint8), "GIF"))
+    gif[6:10] = struct.pack("<HH", 1, 1)
+    assert decode(bytes(gif), max_pixels=MOST, keep_picture=False).info.width == 40
+    assert claimed_pixels(bytes(gif), MOST) == MOST
 
 
 def test_refuses_what_needs_no_decoder_to_refuse() -> None:

@@ -2,8 +2,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from deployments.decoding.exif import known_orientation, read_orientation, swaps_sides, upright
+from deployments.decoding.exif import (
+    known_orientation,
+    orientation_exif,
+    read_orientation,
+    stored_regions,
+    swaps_sides,
+    turned_back,
+    upright,
+    upright_regions,
+)
 from tests.deployments.decoding.pictures import exif_with_orientation, quadrants, stored_for
 
 BIG_ENDIAN_6 = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
@@ -65,3 +75,24 @@ def test_orientation_6_is_a_quarter_turn_clockwise() -> None:
 
 def test_unknown_orientations_count_as_upright() -> None:
     assert [known_orientation(value) for value in (-1, 0, 1, 8, 9, 65535)] == [1, 1, 1, 8, 1, 1]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_regions_turn_as_the_pixels_do(orientation: int) -> None:
+    region = np.array([[1, 2, 4, 3]], np.int32)
+    picture = np.zeros((7, 5, 3), np.uint8)
+    picture[2:3, 1:4] = 1
+    stored = turned_back(picture, orientation)
+    assert np.array_equal(upright(stored, orientation), picture)
+    ((x1, y1, x2, y2),) = turned = stored_regions(region, orientation, 5, 7)
+    assert stored[y1:y2, x1:x2].sum() == stored.sum() == 3 * (y2 - y1) * (x2 - x1)
+    height, width = stored.shape[:2]
+    assert np.array_equal(upright_regions(turned, orientation, width, height), region)
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_an_orientation_is_written_as_others_read_it(value: int) -> None:
+    exif = Image.Exif()
+    exif.load(orientation_exif(value))
+    assert dict(exif) == {274: value}
+    assert read_orientation(orientation_exif(value)) == value
