@@ -42,6 +42,10 @@ MASK_HEADERS: Final = {
         "Faces under `confidence`, where `uncertain` looks for them; `mask` hid them, `report` did not.",
         "integer",
     ),
+    "X-Residual-Faces": (
+        "With `verify`: faces still found in the first masked picture, and hidden harder since.",
+        "integer",
+    ),
     "X-Faces-Skipped": (
         "Faces left as they are, by `skip`, `only` or `min_face`; missing when none.",
         "integer",
@@ -81,6 +85,24 @@ UPLOAD: Final[dict[str, Any]] = {
         "content": {
             "multipart/form-data": {
                 "schema": {"type": "object", "required": ["image"], "properties": {"image": PICTURE}}
+            },
+            "image/*": {"schema": PICTURE},
+        },
+    }
+}
+MASK_UPLOAD: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": False,  # with image_id there is none
+        "description": UPLOAD["requestBody"]["description"]
+        + " `fill_image` is for `fill=image`: a JPEG, PNG, "
+        "WebP or GIF of at most 256 KiB and a megapixel.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": PICTURE, "fill_image": PICTURE},
+                }
             },
             "image/*": {"schema": PICTURE},
         },
@@ -175,9 +197,9 @@ def mask_docs() -> dict[str, Any]:
         "content": {f"image/{kind}": {"schema": PICTURE} for kind in ("jpeg", "png", "webp")},
     }
     return {
-        "responses": {200: ok, **_failures(*UPLOAD_FAILURES)},
+        "responses": {200: ok, **_failures(*UPLOAD_FAILURES, 404)},
         "response_class": Response,
-        **_with_samples("mask", UPLOAD),
+        **_with_samples("mask", MASK_UPLOAD),
     }
 
 
@@ -190,7 +212,7 @@ def detect_test_docs() -> dict[str, Any]:
 def mask_test_docs() -> dict[str, Any]:
     """Arguments of the mask test route."""
     ok = {"description": "The faces and the masked picture.", "model": MaskResponse, "headers": REQUEST_ID}
-    return {"responses": {200: ok, **_failures(*UPLOAD_FAILURES)}, "openapi_extra": UPLOAD}
+    return {"responses": {200: ok, **_failures(*UPLOAD_FAILURES)}, "openapi_extra": MASK_UPLOAD}
 
 
 def admin_failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -251,6 +273,12 @@ def _security(path: str) -> list[dict[str, list[str]]]:
     if path.startswith("/api/v1/admin/"):
         return [{"AdminSession": []}, {"AdminBasic": []}]
     return [{API_KEY: []}]
+
+
+def receipt_key_docs() -> dict[str, Any]:
+    """Arguments of the route that shows the public key of receipts."""
+    ok = {"description": "An Ed25519 key as a JWK (RFC 8037).", "headers": REQUEST_ID}
+    return {"responses": {200: ok, **_failures(500, 501)}}
 
 
 def health_docs() -> dict[str, Any]:

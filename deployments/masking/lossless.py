@@ -73,7 +73,7 @@ def mask_lossless(data: bytes, width: int, height: int, boxes: Float32Array, par
     areas = areas_of(boxes, params, width, height)
     masks = _Masks(frame, orientation, areas, params)
     copy = rewrite(data, frame, masks.hide)
-    if masks.count != len(boxes) + len(params.regions):
+    if masks.count != len(boxes) + params.region_count:
         raise MaskingError("a face was left out")
     result = with_segments(_without_density(copy), _profile(header, frame), orientation)
     _check(result, frame, masks.written)

@@ -82,6 +82,8 @@ def mask_film(
         UncertainFacesError: There are uncertain faces, and such films are not wanted.
         ImageTooLargeError: Its frames have more than `max_pixels`.
     """
+    if masking.verify:
+        raise ChoiceError("films are not looked at again: verify is for pictures")
     if masking.choice != EVERY_FACE:
         raise ChoiceError("in films every face is hidden; leaving out some is for pictures")
     film = probe(source, max_pixels)

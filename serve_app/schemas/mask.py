@@ -3,11 +3,12 @@
 import base64
 from collections.abc import Callable
 from typing import Annotated, Literal
+from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field
 
 from deployments.masking.mask import style
-from deployments.types import Anonymised, MaskFill, MaskMethod, MaskParams, MaskShape, OutputFormat
+from deployments.types import Anonymised, MaskFill, MaskMethod, MaskParams, MaskShape, OutputFormat, Patch
 from models.types import DetectParams
 from serve_app.schemas.choice import FILL_PATTERN, face_choice, parse_fill, parse_indices, parse_regions
 from serve_app.schemas.detect import DetectQuery, DetectResponse, detect_answer, to_json
@@ -41,8 +42,9 @@ class MaskQuery(DetectQuery):
         str | None,
         Field(
             pattern=FILL_PATTERN,
-            description="In place of what the method hides with: `blur`, `pixelate`, `solid` (black), or "
-            "`color:#rrggbb`, whose `#` is `%23` in a URL and may be left out.",
+            description="In place of what the method hides with: `blur`, `pixelate`, `solid` (black), "
+            "`image` (the part `fill_image`), or `color:#rrggbb`, whose `#` is `%23` in a URL and may be "
+            "left out.",
             examples=["blur", "pixelate", "solid", "color:#1f6f5c"],
         ),
     ] = None
@@ -96,6 +98,13 @@ class MaskQuery(DetectQuery):
             "quality. Other pictures get 415."
         ),
     ] = False
+    verify: Annotated[
+        bool,
+        Field(
+            description="Look at the masked picture again, and hide harder what is still found; when even "
+            "that shows, the request fails with 422. Takes as long again as detection."
+        ),
+    ] = False
 
     def mask_params(self) -> MaskParams:
         """As the pipeline takes them.
@@ -114,8 +123,20 @@ class MaskQuery(DetectQuery):
             self.strength_floor == "on",
             () if self.regions is None else parse_regions(self.regions),
             face_choice(self.skip, self.only, self.face_count, self.min_face),
-            self.lossless,
+            lossless=self.lossless,
+            verify=self.verify,
         )
+
+
+class MaskImageQuery(MaskQuery):
+    """The same, for a picture that may be stored already."""
+
+    image_id: Annotated[
+        UUID | None,
+        Field(
+            description="In place of a picture: one that this API key sent before, whose original is stored."
+        ),
+    ] = None
 
 
 class Masking(BaseModel):
@@ -129,6 +150,7 @@ class Masking(BaseModel):
     fill: str
     strength_raised: int
     faces_skipped: int
+    residual_faces: int | None
 
 
 class Output(BaseModel):
@@ -169,6 +191,7 @@ def mask_body(
         "fill": fill_text(fill),
         "strength_raised": masked.strength_raised,
         "faces_skipped": result.faces_skipped,
+        "residual_faces": result.residual_faces,
     }
     answer["output"] = {
         "format": masking.format,
@@ -183,9 +206,14 @@ def mask_body(
 def choice_headers(result: Anonymised) -> dict[str, str]:
     """What an answer says of faces that were not hidden, or not hidden as asked; nothing where all were."""
     said = {"X-Faces-Skipped": result.faces_skipped, "X-Strength-Raised": result.masked.strength_raised}
-    return {name: str(count) for name, count in said.items() if count}
+    headers = {name: str(count) for name, count in said.items() if count}
+    if result.residual_faces is not None:
+        headers["X-Residual-Faces"] = str(result.residual_faces)
+    return headers
 
 
 def fill_text(fill: MaskFill) -> str:
     """As a query writes it."""
+    if isinstance(fill, Patch):
+        return "image"
     return fill if isinstance(fill, str) else f"color:#{bytes(fill).hex()}"
