@@ -35,6 +35,7 @@ from serve_app.embedded.postgres import EmbeddedPostgres
 from serve_app.embedded.s3 import EmbeddedS3
 from serve_app.first_start import first_start
 from serve_app.migrate import migrate
+from serve_app.receipts.key import make_key_file
 from serve_app.rollout import Running, StartError, is_alive, read_config, reason
 from serve_app.settings import OFF, Settings
 from serve_app.storage_tier import environment_of
@@ -95,6 +96,12 @@ def _check_ports(settings: Settings, patience_s: float) -> None:
         check_port(settings.metrics_host, settings.metrics_port, "FACE_API_METRICS_PORT", patience_s)
 
 
+def set_ray_switches() -> None:
+    """For a Ray of this process alone; what the environment says already stays. Before ray is imported."""
+    os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # of its own, not ~/.ray's
+
+
 def wants_storage(settings: Settings, config_path: Path) -> bool:
     """Whether to run an S3 server of our own: beside the embedded PostgreSQL, unless told otherwise.
 
@@ -116,8 +123,9 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
     for note in resolved.notes:
         console.print(f"[bold yellow]{note}[/]")
     console.print(f"starting {resolved.name}; this takes half a minute")
-    os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # of its own, not ~/.ray's
+    if settings.receipt_key is None:
+        make_key_file(settings.receipt_key_file)
+    set_ray_switches()
     with _counting(settings), _log_pipe(settings), _database(settings), _objects(settings, has_storage):
         try:
             running = _deploy(config, named or resolved.setting)

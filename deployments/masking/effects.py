@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from deployments.masking.veil import veiled
-from models.types import UInt8Array
+from models.types import BoolArray, UInt8Array
 
 SMALLEST_SIGMA: Final = 2.5
 """Sigma, in pixels of the reduced picture, at which the fast blur works: measured SSIM >= 0.99."""
@@ -88,10 +88,15 @@ def patched(crop: UInt8Array, patch: UInt8Array) -> UInt8Array:
 
 def within_ellipse(hidden: UInt8Array, crop: UInt8Array) -> UInt8Array:
     """`hidden` inside the ellipse inscribed in the region, hard-edged; `crop` outside of it."""
-    height, width = crop.shape[:2]
-    y, x = np.ogrid[:height, :width]
-    inside = ((2 * x + 1 - width) / width) ** 2 + ((2 * y + 1 - height) / height) ** 2 <= 1.0
+    inside = ellipse(*crop.shape[:2])
     return _as_image(cv2.copyTo(hidden, inside.view(np.uint8), crop.copy()), crop)
+
+
+def ellipse(height: int, width: int) -> BoolArray:
+    """Which pixels (height, width) lie inside the ellipse inscribed in a region."""
+    y, x = np.ogrid[:height, :width]
+    inside: BoolArray = ((2 * x + 1 - width) / width) ** 2 + ((2 * y + 1 - height) / height) ** 2 <= 1.0
+    return inside
 
 
 def premultiplied(crop: UInt8Array) -> UInt8Array:

@@ -86,6 +86,8 @@ def mask_film(
         raise ChoiceError("films are not looked at again: verify is for pictures")
     if masking.choice != EVERY_FACE:
         raise ChoiceError("in films every face is hidden; leaving out some is for pictures")
+    if masking.lossless:
+        raise ChoiceError("films are encoded anew; lossless is for JPEGs")
     film = probe(source, max_pixels)
     check_regions(masking.regions, film.width, film.height)
     hold = min(max(round(HOLD_S * film.rate), LEAST_HELD), MOST_HELD)

@@ -11,7 +11,7 @@ from deployments.types import Anonymised, FacePipeline
 from serve_app.access import TierOffError
 from serve_app.receipts.key import PublicKey, read_private_key
 from serve_app.receipts.receipt import File, Receipt, ReceiptSigner
-from serve_app.schemas.mask import MaskQuery
+from serve_app.schemas.mask import MaskImageQuery
 
 SERVICE: Final = f"face-api {version('face-api')}"
 NOT_SIGNED: Final = {"store", "receipt"}
@@ -36,26 +36,16 @@ class Receipts:
         has_key = is_required or key_file.exists()
         self._signer = ReceiptSigner(read_private_key(key_file)) if has_key else None
 
-    @property
-    def signer(self) -> ReceiptSigner:
-        """What signs.
-
-        Raises:
-            TierOffError: There is no key.
-        """
-        if self._signer is None:
-            raise TierOffError(
-                "this service has no key to sign receipts with; its operator makes one with "
-                "`face-api receipt new-key` and names it in FACE_API_RECEIPT_KEY"
-            )
-        return self._signer
+    def check(self) -> None:
+        """Raise TierOffError where there is no key: before work that would be in vain."""
+        self._required()
 
     @property
     def public_key(self) -> PublicKey:
         """What receipts are checked with; raises TierOffError where there is no key."""
-        return self.signer.public_key
+        return self._required().public_key
 
-    async def issue(self, request_id: str, original: bytes, result: Anonymised, query: MaskQuery) -> str:
+    async def issue(self, request_id: str, original: bytes, result: Anonymised, query: MaskImageQuery) -> str:
         """A signed receipt of one masked picture.
 
         Args:
@@ -68,7 +58,7 @@ class Receipts:
             TierOffError: There is no key.
             StageLostError: Another model is served by now.
         """
-        signer = self.signer
+        signer = self._required()
         model = await self._pipeline.served_model()
         if model.name != result.analysed.inferred.model:
             raise StageLostError("the model changed meanwhile; try again shortly")
@@ -86,6 +76,14 @@ class Receipts:
             residual_faces=result.residual_faces,
         )
         return signer.sign(receipt)
+
+    def _required(self) -> ReceiptSigner:
+        if self._signer is None:
+            raise TierOffError(
+                "this service has no key to sign receipts with; its operator makes one with "
+                "`face-api receipt new-key` and names it in FACE_API_RECEIPT_KEY"
+            )
+        return self._signer
 
 
 def _file(data: bytes, image_format: str, width: int, height: int) -> File:

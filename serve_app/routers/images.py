@@ -15,9 +15,10 @@ from serve_app.access import Caller, DetectCaller, MaskCaller
 from serve_app.admission import Admission
 from serve_app.body import Upload
 from serve_app.openapi import detect_docs, mask_docs
+from serve_app.receipts.issue import Receipts
 from serve_app.routers.stored import storage_of
 from serve_app.schemas.detect import DetectQuery, detect_body
-from serve_app.schemas.mask import MaskImageQuery, choice_headers
+from serve_app.schemas.mask import MaskImageQuery, choice_headers, mask_body
 from serve_app.services.originals import stored_upload
 from serve_app.services.processing import Hidden, Processing
 from serve_app.services.recording import Recorded
@@ -26,7 +27,7 @@ from serve_app.stage_times import stage_times
 MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
 
-def images_router(processing: Processing, admission: Admission) -> APIRouter:
+def images_router(processing: Processing, admission: Admission, receipts: Receipts) -> APIRouter:
     """The routes that take pictures."""
     router = APIRouter(prefix="/api/v1", tags=["faces"])
 
@@ -51,12 +52,19 @@ def images_router(processing: Processing, admission: Admission) -> APIRouter:
         request: Request, caller: MaskCaller, query: Annotated[MaskImageQuery, Query()]
     ) -> Response:
         params, masking = query.detect_params(), query.mask_params()
+        request_id = request.scope["state"]["request_id"]
+        if query.receipt:
+            receipts.check()
 
-        def work(upload: Upload, left_s: float) -> Awaitable[Hidden]:
-            return processing.mask(upload, params, masking, query.store, caller.key_id, left_s)
+        async def work(upload: Upload, left_s: float) -> tuple[Hidden, str | None]:
+            hidden = await processing.mask(upload, params, masking, query.store, caller.key_id, left_s)
+            if not query.receipt:
+                return hidden, None
+            return hidden, await receipts.issue(request_id, upload.data, hidden.anonymised, query)
 
         done = await admission.run(request, work, query.detail, _fetch(request, query.image_id, caller))
-        anonymised, recorded = done.value.anonymised, done.value.recorded
+        hidden, receipt = done.value
+        anonymised, recorded = hidden.anonymised, hidden.recorded
         analysed, masked = anonymised.analysed, anonymised.masked
         stages = note_result(request, anonymised, recorded, done.total_ms)
         headers: dict[str, Any] = {
@@ -75,6 +83,9 @@ def images_router(processing: Processing, admission: Admission) -> APIRouter:
             headers["X-Uncertain-Faces"] = str(len(analysed.inferred.uncertain.boxes))
         if recorded.image_id is not None:
             headers |= {"X-Image-Id": str(recorded.image_id), "X-Job-Id": str(recorded.job_id)}
+        if receipt is not None:
+            body = mask_body(request_id, anonymised, params, masking, done.total_ms, recorded, receipt)
+            return Response(body, headers=headers, media_type="application/json")
         return Response(masked.data, headers=headers, media_type=MEDIA_TYPES[masking.format])
 
     return router

@@ -11,7 +11,8 @@ from deployments.masking.mask import style
 from deployments.types import Anonymised, MaskFill, MaskMethod, MaskParams, MaskShape, OutputFormat, Patch
 from models.types import DetectParams
 from serve_app.schemas.choice import FILL_PATTERN, face_choice, parse_fill, parse_indices, parse_regions
-from serve_app.schemas.detect import DetectQuery, DetectResponse, detect_answer, to_json
+from serve_app.schemas.detect import DetectQuery, DetectResponse, add_recorded, detect_answer, to_json
+from serve_app.services.recording import NOTHING, Recorded
 
 
 def _written_as(parse: Callable[[str], object]) -> AfterValidator:
@@ -129,7 +130,7 @@ class MaskQuery(DetectQuery):
 
 
 class MaskImageQuery(MaskQuery):
-    """The same, for a picture that may be stored already."""
+    """The same, for a picture that may be stored already, with or without a receipt."""
 
     image_id: Annotated[
         UUID | None,
@@ -137,6 +138,13 @@ class MaskImageQuery(MaskQuery):
             description="In place of a picture: one that this API key sent before, whose original is stored."
         ),
     ] = None
+    receipt: Annotated[
+        bool,
+        Field(
+            description="Answer in JSON, with the picture in base64 and a signed statement of what was done: "
+            "`face-api receipt verify` and any JWS library check it."
+        ),
+    ] = False
 
 
 class Masking(BaseModel):
@@ -170,12 +178,24 @@ class MaskResponse(DetectResponse):
     output: Output
 
 
+class ReceiptResponse(MaskResponse):
+    """Answer of /mask with `receipt=true`."""
+
+    receipt: str
+
+
 def mask_body(
-    request_id: str, result: Anonymised, params: DetectParams, masking: MaskParams, total_ms: float
+    request_id: str,
+    result: Anonymised,
+    params: DetectParams,
+    masking: MaskParams,
+    total_ms: float,
+    recorded: Recorded = NOTHING,
+    receipt: str | None = None,
 ) -> bytes:
-    """JSON of a MaskResponse."""
+    """JSON of a MaskResponse, or with a receipt of a ReceiptResponse."""
     masked = result.masked
-    answer = detect_answer(request_id, result.analysed, params, total_ms)
+    answer = add_recorded(detect_answer(request_id, result.analysed, params, total_ms), recorded)
     answer["profiling"] |= {
         "mask_ms": round(masked.mask_ms, 2),
         "encode_ms": round(masked.encode_ms, 2),
@@ -200,6 +220,8 @@ def mask_body(
         "size_bytes": len(masked.data),
         "image_base64": base64.b64encode(masked.data).decode(),
     }
+    if receipt is not None:
+        answer["receipt"] = receipt
     return to_json(answer)
 
 

@@ -393,5 +393,7 @@ async def test_openapi_describes_bodies_statuses_and_headers(client: httpx.Async
         "face_count": None,
         "image_id": None,
         "lossless": False,
+        "verify": False,
+        "receipt": False,
     }
     json.dumps(document, allow_nan=False)

@@ -85,6 +85,14 @@ def test_a_block_that_is_cut_off_has_the_mean_of_its_own_pixels() -> None:
     assert (result[:, 4:] == 30).all()
 
 
+@pytest.mark.parametrize("shape", [(30, 20, 3), (1, 900, 3), (900, 1, 4)])
+def test_a_block_larger_than_the_face_is_one_colour_and_little_memory(shape: tuple[int, ...]) -> None:
+    crop = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    result = pixelate(crop, 1_000_000)  # padded to whole blocks, it would be three terabytes
+    assert result.shape == crop.shape
+    assert np.abs(result.astype(int) - crop.mean((0, 1))).max() <= 1
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_pixels_outside_the_regions_are_untouched(astronaut: UInt8Array, method: MaskMethod) -> None:
     result = masked_pixels(astronaut, boxes((180, 70, 270, 190)), method=method, padding=0.0)
