@@ -13,6 +13,8 @@ from starlette.types import Receive
 from deployments.deadline import Deadline
 from deployments.decoding.claim import claimed_pixels
 from deployments.errors import DeadlineExceededError, OverloadedError
+from models.tiling import most_tiled_pixels
+from models.types import Detail
 from serve_app.body import BodyStream, ClientDisconnectedError, Upload, read_upload
 from serve_app.metrics import REQUESTS_IN_FLIGHT, REQUESTS_IN_FLIGHT_LIMIT
 from serve_app.pace import Pace
@@ -46,10 +48,17 @@ class Admission:
         self._pace = Pace()
         REQUESTS_IN_FLIGHT_LIMIT.set(settings.max_in_flight)
 
-    async def run(self, request: Request, work: Callable[[Upload, float], Awaitable[T]]) -> Timed[T]:
+    async def run(
+        self, request: Request, work: Callable[[Upload, float], Awaitable[T]], detail: Detail = "fast"
+    ) -> Timed[T]:
         """Read the upload and give it to `work`, with the seconds left of the deadline.
 
         A place is taken once the upload is whole: clients that are slow to send theirs keep nobody out.
+
+        Args:
+            request: Whose body has the upload.
+            work: What to do with it.
+            detail: At `max` the picture's tiles take memory as well.
 
         Raises:
             OverloadedError: Too many are in flight, or it would wait too long; the body was not read.
@@ -66,6 +75,8 @@ class Admission:
                     upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
                     started = time.perf_counter()
                     pixels = claimed_pixels(upload.data, self._settings.max_image_pixels)
+                    if detail == "max":
+                        pixels += most_tiled_pixels(pixels)
                     with self._slot():
                         within_budget = self._within_budget(pixels, lambda: work(upload, deadline.left_s))
                         value = await _unless_disconnected(request.receive, within_budget)
