@@ -13,7 +13,7 @@ from typing import Final
 import psutil
 
 from loadtests.torture.client import Answer, client, post
-from loadtests.torture.coded import Coded, make_coded, wrong_with_mask
+from loadtests.torture.coded import BITS, make_coded, wrong_with_mask
 from loadtests.torture.promise import Effort, Finding, Promise, Proof
 from loadtests.torture.victim import GCS, PARTS, RAYLET, Victim, victim, wait_until
 
@@ -56,17 +56,17 @@ class Load:
         return [answer for answer in self.answers if answer.ended_s > moment_s]
 
     async def _drive(self) -> None:
-        pictures = [make_coded(number) for number in range(16)]
         async with asyncio.TaskGroup() as clients:
             for number in range(CLIENTS):
-                clients.create_task(self._client(number, pictures))
+                clients.create_task(self._client(number))
 
-    async def _client(self, number: int, pictures: list[Coded]) -> None:
+    async def _client(self, number: int) -> None:
+        """Each picture once: one that was in a decoder that ended is refused for a while."""
         running = self.running
         async with client(running.url, running.headers, keep_alive=number % 2 == 0) as session:
             while not self._ended.is_set():
                 number += CLIENTS
-                coded = pictures[number % len(pictures)]
+                coded = await asyncio.to_thread(make_coded, number % 2**BITS)
                 query = {**coded.query, "method": "solid"}
                 answer = await post(session, "/api/v1/mask", coded.data, query)
                 self.answers.append(answer)
@@ -150,7 +150,7 @@ def prove(folder: Path, effort: Effort) -> Proof:
         load = Load(running)
         with load.driving():
             time.sleep(CALM_S)
-            found = [kill_one(load, part).finding() for part in PARTS]
+            found = [_said(kill_one(load, part).finding()) for part in PARTS]
         found.append(_nothing_wrong(load))
     found.append(running.leaves_nothing())
     for part in RAY_ITSELF:
@@ -163,6 +163,12 @@ def prove(folder: Path, effort: Effort) -> Proof:
         found.append(running.leaves_nothing())
     found += _launcher(folder / "launcher", effort)
     return Proof(found)
+
+
+def _said(finding: Finding) -> Finding:
+    """Tell the terminal at once: the whole takes minutes."""
+    print(f"  {finding.promised}: {finding.measured}", flush=True)
+    return finding
 
 
 def _nothing_wrong(load: Load) -> Finding:
