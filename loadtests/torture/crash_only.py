@@ -120,7 +120,11 @@ def kill_one(load: Load, part: str) -> Aftermath:
         now = running.part(part)
         return len(now) >= min(len(before), 1) and before[0] not in now and running.is_ready()
 
+    def is_answering() -> bool:
+        return any(answer.status == 200 and answer.sent_s > killed_s for answer in load.since(killed_s))
+
     replaced_s = wait_until(is_replaced, WAITED_S)
+    wait_until(is_answering, WAITED_S)
     time.sleep(CALM_S)
     return judge(part, load.since(killed_s), killed_s, replaced_s)
 
