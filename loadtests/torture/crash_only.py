@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from loadtests.torture.client import Answer, client, post
 from loadtests.torture.coded import BITS, make_coded, wrong_with_mask
 from loadtests.torture.promise import Effort, Finding, Promise, Proof
 from loadtests.torture.victim import GCS, PARTS, RAYLET, Victim, victim, wait_until
+from serve_app.advise.trial import TrialError
 
 CLIENTS: Final = 8
 BACK_S: Final = 15.0
@@ -150,23 +151,26 @@ def _seconds(value: float | None) -> str:
 
 def prove(folder: Path, effort: Effort) -> Proof:
     """Every part in turn, then those without which Ray cannot go on, each of which ends a service."""
-    with victim(folder / "parts", effort.config) as running:
+    found: list[Finding] = []
+    services = [PARTS, *((part,) for part in RAY_ITSELF)]
+    for number, parts in enumerate(services):
+        try:
+            found += _one_service(folder / str(number), effort, parts)
+        except TrialError as error:
+            found.append(Finding(f"{', '.join(parts)} can be killed", str(error), holds=False))
+    found += _launcher(folder / "launcher", effort)
+    return Proof(found)
+
+
+def _one_service(folder: Path, effort: Effort, parts: Sequence[str]) -> list[Finding]:
+    """Kill parts of one service in turn."""
+    with victim(folder, effort.config) as running:
         load = Load(running)
         with load.driving():
             time.sleep(CALM_S)
-            found = [_said(kill_one(load, part).finding()) for part in PARTS]
+            found = [_said(kill_one(load, part).finding()) for part in parts]
         found.append(_nothing_wrong(load))
-    found.append(running.leaves_nothing())
-    for part in RAY_ITSELF:
-        with victim(folder / part, effort.config) as running:
-            load = Load(running)
-            with load.driving():
-                time.sleep(CALM_S)
-                found.append(kill_one(load, part).finding())
-            found.append(_nothing_wrong(load))
-        found.append(running.leaves_nothing())
-    found += _launcher(folder / "launcher", effort)
-    return Proof(found)
+    return [*found, running.leaves_nothing()]
 
 
 def _said(finding: Finding) -> Finding:
