@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import os
 import shutil
 import socket
@@ -33,6 +34,8 @@ GOODBYE: Final = -1
 HELLO: Final = -2
 LOOK_AGAIN_S: Final = 0.25
 """How soon a caller sees a new replica."""
+NEXT_REPLICA_S: Final = 20.0
+"""How long a caller that had a replica waits for the next one before it asks Ray for another host's."""
 CONNECT_TIMEOUT_S: Final = 1.0
 GOODBYE_TIMEOUT_S: Final = 2.0
 """How long a replica that stops waits for its callers to have heard."""
@@ -119,6 +122,7 @@ class Caller:
         self._stage = f"{stage}."
         self._links: dict[str, _CallerProtocol] = {}
         self._looked_s = -LOOK_AGAIN_S
+        self._had_callee_s = -math.inf
         self._looking: asyncio.Lock = asyncio.Lock()
         self._last_look: asyncio.Task[None] | None = None
 
@@ -136,8 +140,20 @@ class Caller:
             self._last_look = looking  # whoever has a replica need not wait for another one
         return bool(self._links)
 
+    async def finds_callee(self) -> bool:
+        """As `has_callee`; where there was a replica a moment ago, the next one is waited for.
+
+        Ray's handles would send the call to the one that was killed, until Ray Serve has seen that.
+        """
+        while not await self.has_callee():
+            if time.monotonic() - self._had_callee_s > NEXT_REPLICA_S:
+                return False
+            await asyncio.sleep(LOOK_AGAIN_S)
+        self._had_callee_s = time.monotonic()
+        return True
+
     async def call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - the method's own
-        """The method's answer; cancelling it cancels the work. Ask `has_callee` first.
+        """The method's answer; cancelling it cancels the work. Ask `finds_callee` first.
 
         Raises:
             CalleeLostError: The replica ended meanwhile, or there is none.

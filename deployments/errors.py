@@ -19,6 +19,10 @@ class UnencodableError(FaceError):
     """The picture cannot be written in the format that was asked for, such as WebP over 16383 pixels."""
 
 
+class UncertainFacesError(FaceError):
+    """There are faces under the confidence, and the request wants no picture then."""
+
+
 class ChoiceError(FaceError):
     """What was to be hidden or left is no part of this picture, or contradicts itself."""
 

@@ -6,7 +6,8 @@ from deployments.decoding.letterbox import fit
 from deployments.transport import Locker, Parcel, receive, send
 from deployments.types import Decoded, ImageInfo, Picture
 from models.errors import InferenceError
-from models.types import Canvas
+from models.tiling import tiling
+from models.types import Canvas, Tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +18,29 @@ class CanvasParcel:
     width: int
     height: int
     det_scale: float
+    tile: Tile | None = None
+
+    @classmethod
+    def pack(cls, canvas: Canvas, locker: Locker, behind: Parcel) -> "CanvasParcel":
+        """Send its pixels; see `transport.send`."""
+        pixels = send(canvas.pixels, locker, behind)
+        return cls(pixels, canvas.width, canvas.height, canvas.det_scale, canvas.tile)
 
     def unpack(self) -> Canvas:
         """Take the canvas; see `transport.receive`.
 
         Raises:
-            InferenceError: It is not the whole picture: faces would be missed.
+            InferenceError: It is not the whole picture, or not the tile it says: faces would be missed.
         """
-        width, height, scale = fit(self.width, self.height)
-        if self.pixels.shape != (height, width, 3) or self.det_scale != scale:
+        if self.tile is None:
+            width, height, scale = fit(self.width, self.height)
+            is_right = self.det_scale == scale
+        else:
+            width, height = self.tile.width, self.tile.height
+            is_right = self.tile in tiling(self.width, self.height)
+        if self.pixels.shape != (height, width, 3) or not is_right:
             raise InferenceError("the canvas is not of its picture's size")
-        return Canvas(receive(self.pixels), self.width, self.height, self.det_scale)
+        return Canvas(receive(self.pixels), self.width, self.height, self.det_scale, self.tile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +65,27 @@ class DecodedParcel:
     queue_ms: float  # before a thread was free
     decode_ms: float
     preprocess_ms: float
+    tiles: tuple[CanvasParcel, ...] = ()
 
     @classmethod
     def pack(cls, decoded: Decoded, queue_ms: float, locker: Locker, upload: Parcel) -> "DecodedParcel":
         """Send the arrays of a decoded upload."""
-        canvas, picture = decoded.canvas, decoded.picture
-        pixels = send(canvas.pixels, locker, upload)
+        picture = decoded.picture
+        canvas = CanvasParcel.pack(decoded.canvas, locker, upload)
+        last, tiles = canvas.pixels, []
+        for tile in decoded.tiles:
+            tiles.append(CanvasParcel.pack(tile, locker, last))
+            last = tiles[-1].pixels
         return cls(
             decoded.info,
-            CanvasParcel(pixels, canvas.width, canvas.height, canvas.det_scale),
+            canvas,
             None
             if picture is None
-            else PictureParcel(send(picture.pixels, locker, pixels), picture.icc_profile),
+            else PictureParcel(send(picture.pixels, locker, last), picture.icc_profile),
             queue_ms,
             decoded.decode_ms,
             decoded.preprocess_ms,
+            tuple(tiles),
         )
 
 

@@ -17,8 +17,10 @@ from deployments.calls import CalleeLostError, Caller
 from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.detection.batch import BatchItem, infer_batch
+from deployments.detection.search import search
 from deployments.errors import DeadlineExceededError, MaskingError, OverloadedError, StageLostError
-from deployments.masking.choice import check_regions, chosen_faces
+from deployments.masking.boxes import boxes_to_hide
+from deployments.masking.choice import check_regions
 from deployments.masking.lossless import check_lossless, mask_lossless
 from deployments.masking.mask import mask
 from deployments.metrics import DECODED_PIXELS, STAGE_LOST
@@ -28,7 +30,7 @@ from deployments.transport import INLINE, Locker, Lockers, OtherHostError, Parce
 from deployments.types import Analysed, Anonymised, Decoded, Inferred, Masked, MaskParams, ServedModel
 from models.errors import FaceError, InferenceError
 from models.scrfd import Scrfd
-from models.types import Canvas, DetectParams, Float32Array
+from models.types import Detail, DetectParams, Float32Array
 
 T = TypeVar("T")
 logger = logging.getLogger("face_api.pipeline")
@@ -56,7 +58,7 @@ class Stage:
         """
         try:
             async with asyncio.timeout(max(deadline.left_s, 0.0)):
-                if await self._caller.has_callee():
+                if await self._caller.finds_callee():
                     value = await self._caller.call(method, *arguments)
                 else:
                     value = await self._through_ray(method, arguments)
@@ -117,7 +119,7 @@ class ServePipeline:
         self, data: bytes, params: DetectParams, locker: Locker, deadline: Deadline
     ) -> Analysed:
         upload = send(np.frombuffer(data, np.uint8), locker)
-        decoded = await self._decode(data, upload, False, locker, deadline)
+        decoded = await self._decode(data, upload, False, params.detail, locker, deadline)
         with _in_flight(decoded):
             return await self._find(decoded, params, deadline)
 
@@ -127,12 +129,11 @@ class ServePipeline:
         if masking.lossless:
             check_lossless(data, masking)
         upload = send(np.frombuffer(data, np.uint8), locker)
-        decoded = await self._decode(data, upload, not masking.lossless, locker, deadline)
+        decoded = await self._decode(data, upload, not masking.lossless, params.detail, locker, deadline)
         check_regions(masking.regions, decoded.info.width, decoded.info.height)
         with _in_flight(decoded):
             analysed = await self._find(decoded, params, deadline)
-            found = analysed.inferred.detections.boxes
-            boxes = chosen_faces(found, masking.choice)
+            boxes, skipped = boxes_to_hide(analysed.inferred, params, masking.choice)
             if masking.lossless:
                 parcel = await self._hide_lossless(data, upload, decoded, boxes, masking, deadline)
             else:
@@ -142,7 +143,7 @@ class ServePipeline:
             raise MaskingError("the masker's answer is no masked picture")
         times = (parcel.mask_ms, parcel.encode_ms)
         masked = Masked(encoded, parcel.regions_masked, *times, parcel.strength_raised)
-        return Anonymised(analysed, masked, parcel.queue_ms, len(found) - len(boxes))
+        return Anonymised(analysed, masked, parcel.queue_ms, skipped)
 
     async def _hide(
         self, decoded: DecodedParcel, boxes: Float32Array, masking: MaskParams, deadline: Deadline
@@ -171,19 +172,30 @@ class ServePipeline:
         return parcel
 
     async def _decode(
-        self, data: bytes, upload: Parcel, keep_picture: bool, locker: Locker, deadline: Deadline
+        self,
+        data: bytes,
+        upload: Parcel,
+        keep_picture: bool,
+        detail: Detail,
+        locker: Locker,
+        deadline: Deadline,
     ) -> DecodedParcel:
         with self._quarantine.decoding(data):
             decoded: DecodedParcel = await self._decoder.ask(
-                "decode", deadline, upload, keep_picture, locker, deadline.left_s
+                "decode", deadline, upload, keep_picture, detail, locker, deadline.left_s
             )
         return decoded
 
     async def _find(self, decoded: DecodedParcel, params: DetectParams, deadline: Deadline) -> Analysed:
         is_alone = self._in_flight <= self._detector.replicas
+        canvases = (decoded.canvas, *decoded.tiles)
         inferred: Inferred = await self._detector.ask(
-            "detect", deadline, decoded.canvas, params, is_alone, deadline.left_s
+            "detect", deadline, canvases, params, is_alone, deadline.left_s
         )
+        if params.detail != "fast":
+            made = [one.kind for one in inferred.passes]
+            if made[:1] != ["whole"] or made.count("tile") != len(decoded.tiles):
+                raise InferenceError("the detector did not look at every part of the picture")
         return _analysed(decoded, decoded.queue_ms, inferred)
 
     async def _across_hosts(self, attempt: Callable[[Locker], Awaitable[T]]) -> T:
@@ -216,24 +228,20 @@ class LocalPipeline:
     async def detect(self, data: bytes, params: DetectParams, timeout_s: float) -> Analysed:
         """Find the faces of an encoded picture."""
         deadline = Deadline.after(timeout_s)
-        decoded = await asyncio.to_thread(decode, data, max_pixels=self._max_pixels, keep_picture=False)
-        return _analysed(decoded, 0.0, await self._infer(decoded.canvas, params, deadline))
+        decoded = await self._decode(data, False, params.detail)
+        return _analysed(decoded, 0.0, await self._infer(decoded, params, deadline))
 
     async def mask(
         self, data: bytes, params: DetectParams, masking: MaskParams, timeout_s: float
     ) -> Anonymised:
         """Find the faces of an encoded picture, hide them, and encode the result."""
         deadline = Deadline.after(timeout_s)
-        keep_picture = not masking.lossless
         if masking.lossless:
             check_lossless(data, masking)
-        decoded = await asyncio.to_thread(
-            decode, data, max_pixels=self._max_pixels, keep_picture=keep_picture
-        )
+        decoded = await self._decode(data, not masking.lossless, params.detail)
         check_regions(masking.regions, decoded.info.width, decoded.info.height)
-        inferred = await self._infer(decoded.canvas, params, deadline)
-        found = inferred.detections.boxes
-        boxes = chosen_faces(found, masking.choice)
+        inferred = await self._infer(decoded, params, deadline)
+        boxes, skipped = boxes_to_hide(inferred, params, masking.choice)
         if masking.lossless:
             size = decoded.info.width, decoded.info.height
             masked = await asyncio.to_thread(mask_lossless, data, *size, boxes, masking)
@@ -241,14 +249,26 @@ class LocalPipeline:
             raise InferenceError("the decoder sent no picture to mask")
         else:
             masked = await asyncio.to_thread(mask, decoded.picture, boxes, masking)
-        return Anonymised(_analysed(decoded, 0.0, inferred), masked, 0.0, len(found) - len(boxes))
+        return Anonymised(_analysed(decoded, 0.0, inferred), masked, 0.0, skipped)
 
-    async def _infer(self, canvas: Canvas, params: DetectParams, deadline: Deadline) -> Inferred:
-        item = BatchItem(canvas, params, deadline, time.perf_counter())
-        async with self._session:
-            (answer,) = await asyncio.to_thread(infer_batch, self._scrfd, [item])
+    async def _decode(self, data: bytes, keep_picture: bool, detail: Detail) -> Decoded:
+        return await asyncio.to_thread(
+            decode, data, max_pixels=self._max_pixels, keep_picture=keep_picture, detail=detail
+        )
+
+    async def _infer(self, decoded: Decoded, params: DetectParams, deadline: Deadline) -> Inferred:
+        if params.is_plain:
+            answer = await self._submit(BatchItem(decoded.canvas, params, deadline, time.perf_counter()))
+        else:
+            canvases = (decoded.canvas, *decoded.tiles)
+            answer = await search(self._submit, canvases, params, deadline, is_alone=True, at_once=1)
         if isinstance(answer, FaceError):
             raise answer
+        return answer
+
+    async def _submit(self, item: BatchItem) -> Inferred | FaceError:
+        async with self._session:
+            (answer,) = await asyncio.to_thread(infer_batch, self._scrfd, [item])
         return answer
 
 
@@ -267,6 +287,7 @@ def _analysed(decoded: Decoded | DecodedParcel, queue_ms: float, inferred: Infer
 def _in_flight(decoded: DecodedParcel) -> Iterator[None]:
     """Around the time in which a decoded picture takes memory."""
     pixels = decoded.info.width * decoded.info.height
+    pixels += sum(tile.pixels.shape[0] * tile.pixels.shape[1] for tile in decoded.tiles)
     DECODED_PIXELS.add(pixels)
     try:
         yield

@@ -8,6 +8,8 @@ from deployments.metrics import REPLICAS
 from deployments.tally import TALLY
 
 LOOPBACK: Final = "127.0.0.1"
+HEALTH_CHECK_PERIOD_S: Final = 2.0
+"""Ray Serve sees only then that a replica was killed; its own 10 s are most of the time without it."""
 
 
 def set_up_replica(deployment: str, metrics_port: int) -> None:

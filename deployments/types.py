@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from models.types import Canvas, Detections, DetectParams, UInt8Array
+from models.types import Canvas, Detections, DetectParams, PassKind, UInt8Array
 
 InputFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "heif"]
 MaskMethod = Literal["gaussian", "pixelate", "solid", "elliptical"]
@@ -41,7 +41,8 @@ class Decoded:
     canvas: Canvas
     picture: Picture | None  # None when only detection was asked for
     decode_ms: float
-    preprocess_ms: float  # scaling to the canvas
+    preprocess_ms: float  # scaling to the canvases
+    tiles: tuple[Canvas, ...] = ()  # the picture at its own size, for `detail=max`
 
 
 Region = tuple[float, float, float, float]
@@ -90,8 +91,19 @@ class Masked:
 
 
 @dataclass(frozen=True, slots=True)
+class PassFacts:
+    """One run of the detector over the picture or a tile of it, as the API reports it."""
+
+    kind: PassKind
+    width: int  # of the canvas, pixels
+    height: int
+    inference_ms: float
+    faces_added: int  # that no pass before it has
+
+
+@dataclass(frozen=True, slots=True)
 class Inferred:
-    """Result of the Detector for one request of a batch."""
+    """Result of the Detector for one request, or for one pass of it."""
 
     detections: Detections
     model: str  # name of the model that answered
@@ -99,6 +111,8 @@ class Inferred:
     blob_ms: float  # stacking the batch
     inference_ms: float  # of the whole batch: what this request waited for
     batch_size: int
+    uncertain: Detections | None = None  # faces under the confidence; None: nobody asked
+    passes: tuple[PassFacts, ...] = ()  # where `detail` asked for more than one
 
 
 @dataclass(frozen=True, slots=True)

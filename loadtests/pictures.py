@@ -89,10 +89,9 @@ def _paste_heads(pixels: UInt8Array, faces: int, random: np.random.Generator) ->
         row, column = divmod(number, columns)
         share = 0.4 if faces == 1 else FILL[number % len(FILL)]
         size = round(cell * share)
-        head = _head(size)
         y = row * height // rows + int(random.integers(0, height // rows - size + 1))
         x = column * width // columns + int(random.integers(0, width // columns - size + 1))
-        pixels[y : y + size, x : x + size] = head
+        pixels[y : y + size, x : x + size] = head(size)
 
 
 @cache
@@ -114,7 +113,7 @@ def astronaut() -> bytes:
 
 
 @cache
-def _head(size: int) -> UInt8Array:
+def head(size: int) -> UInt8Array:
     """The head as (size, size, 3) BGR."""
     interpolation = cv2.INTER_AREA if size < 145 else cv2.INTER_CUBIC
     resized = cv2.resize(_astronaut_pixels()[HEAD], (size, size), interpolation=interpolation)

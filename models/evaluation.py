@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.types import Float32Array
+from models.types import BoolArray, Float32Array
 
 LEVELS: Final = ("easy", "medium", "hard")
 THRESHOLDS: Final = 1000
@@ -85,7 +85,7 @@ def _level(
             continue
         counts = np.zeros(len(image.boxes), bool)
         counts[counted] = True
-        real, hits = _match(image.boxes, counts, predicted)
+        real, hits = match(image.boxes, counts, predicted)
         # For each threshold, the last prediction at or above it.
         last = np.searchsorted(-ranked, -thresholds, side="right") - 1
         taken = last >= 0
@@ -95,10 +95,14 @@ def _level(
     return _area(found / max(faces, 1), precision)
 
 
-def _match(
-    truth: FloatArray, counts: npt.NDArray[np.bool_], predicted: FloatArray
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which predictions are judged at all, and which find a counted face first."""
+def match(truth: FloatArray, counts: BoolArray, predicted: FloatArray) -> tuple[BoolArray, BoolArray]:
+    """Which predictions are judged at all, and which find a counted face first.
+
+    Args:
+        truth: (G, 4) annotated faces x1, y1, x2, y2, at least one.
+        counts: (G,) those that are looked for; the others are neither hit nor false alarm.
+        predicted: (N, 4) by falling score.
+    """
     overlaps = _iou(predicted, truth)
     best = overlaps.argmax(axis=1)
     reached = overlaps[np.arange(len(predicted)), best] >= HIT_IOU

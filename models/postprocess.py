@@ -52,6 +52,11 @@ def postprocess(
 
     scale = np.array([canvas.scale_x, canvas.scale_y], np.float32)
     limit = np.array([canvas.width, canvas.height] * 2, np.float32)
+    if canvas.tile is not None:
+        origin = np.array([canvas.tile.left, canvas.tile.top], np.float32)
+        all_boxes, all_landmarks = (
+            part + np.tile(origin, part.shape[1] // 2) for part in (all_boxes, all_landmarks)
+        )
     source_boxes: Float32Array = np.clip(all_boxes[kept] / np.tile(scale, 2), 0, limit).astype(np.float32)
     visible = (source_boxes[:, 2:] > source_boxes[:, :2]).all(axis=1)
     chosen = np.flatnonzero(visible)[: params.max_faces or None]

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from models.close_ups import half_size
 from models.errors import SelfCheckError
 from models.graph import prepare
 from models.postprocess import postprocess
@@ -68,7 +69,8 @@ class Scrfd:
     def make_common_ready(self) -> None:
         """Do what would delay the first picture of each common shape: for services, not for one picture."""
         for height, width in COMMON_SHAPES:
-            self._session.make_ready(*_blob_shape(self._session, height, width))
+            for size in ((height, width), half_size(height, width)):
+                self._session.make_ready(*_blob_shape(self._session, *size))
 
     def make_ready(self, canvas: Canvas) -> None:
         """Do what would delay this picture because its shape is new."""

@@ -13,8 +13,11 @@ from starlette.types import Receive
 from deployments.deadline import Deadline
 from deployments.decoding.claim import claimed_pixels
 from deployments.errors import DeadlineExceededError, OverloadedError
+from models.tiling import most_tiled_pixels
+from models.types import Detail
 from serve_app.body import BodyStream, ClientDisconnectedError, Upload, read_upload
 from serve_app.metrics import REQUESTS_IN_FLIGHT, REQUESTS_IN_FLIGHT_LIMIT
+from serve_app.pace import Pace
 from serve_app.pixel_budget import PixelBudget
 from serve_app.settings import Settings
 from serve_app.upload_budget import UploadBudget
@@ -22,6 +25,8 @@ from serve_app.upload_budget import UploadBudget
 T = TypeVar("T")
 DRAIN_BYTES = 64 * 2**20
 DRAIN_S = 2.0
+MOST_WAIT = 0.75
+"""Share of the deadline: who would wait longer is refused at once. Work that ends too late would be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +45,23 @@ class Admission:
         self._in_flight = 0
         self._pixels = PixelBudget(settings.max_pixels_in_flight)
         self._uploads = UploadBudget(settings.max_in_flight * settings.max_upload_bytes)
+        self._pace = Pace()
         REQUESTS_IN_FLIGHT_LIMIT.set(settings.max_in_flight)
 
-    async def run(self, request: Request, work: Callable[[Upload, float], Awaitable[T]]) -> Timed[T]:
+    async def run(
+        self, request: Request, work: Callable[[Upload, float], Awaitable[T]], detail: Detail = "fast"
+    ) -> Timed[T]:
         """Read the upload and give it to `work`, with the seconds left of the deadline.
 
         A place is taken once the upload is whole: clients that are slow to send theirs keep nobody out.
 
+        Args:
+            request: Whose body has the upload.
+            work: What to do with it.
+            detail: At `max` the picture's tiles take memory as well.
+
         Raises:
-            OverloadedError: Too many are in flight; the body was not read.
+            OverloadedError: Too many are in flight, or it would wait too long; the body was not read.
             UnsupportedFormatError, ImageTooLargeError, ImageDecodeError: By its header; no stage heard of it.
             DeadlineExceededError: The deadline passed.
             ClientDisconnectedError: The client left; the work was cancelled.
@@ -62,6 +75,8 @@ class Admission:
                     upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
                     started = time.perf_counter()
                     pixels = claimed_pixels(upload.data, self._settings.max_image_pixels)
+                    if detail == "max":
+                        pixels += most_tiled_pixels(pixels)
                     with self._slot():
                         within_budget = self._within_budget(pixels, lambda: work(upload, deadline.left_s))
                         value = await _unless_disconnected(request.receive, within_budget)
@@ -75,11 +90,13 @@ class Admission:
                     await _drain(body)  # else its client waits to hear whether to send it
 
     async def _within_budget(self, pixels: int, work: Callable[[], Awaitable[T]]) -> T:
-        async with self._pixels.hold(pixels):
-            return await work()
+        with self._pace.picture():
+            async with self._pixels.hold(pixels):
+                return await work()
 
     def _refuse_if_full(self) -> None:
-        if self._in_flight >= self._settings.max_in_flight:
+        is_too_late = self._pace.wait_s > MOST_WAIT * self._settings.request_timeout_s
+        if is_too_late or self._in_flight >= self._settings.max_in_flight:
             raise OverloadedError("the service is at its limit; try again shortly")
 
     @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 All replicas accept from one queue. With a queue for each (SO_REUSEPORT alone), the connections that wait in
 a replica's queue are reset when it ends, and an update of the service would lose them. A replica that starts
-asks those that run for the socket, over a Unix socket in the folder of `deployments.calls`.
+asks those that run for the socket, over a Unix socket in the folder of `deployments.calls`. The launcher has
+the socket too (`Doorstop`), so that the queue outlives a replica that was killed.
 
 Connections are accepted one at a time: whichever replica is free takes the next. An event loop's own server
 takes all that wait, so the first to wake would have them all.
@@ -15,6 +16,7 @@ import fcntl
 import logging
 import os
 import socket
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,7 +54,7 @@ class Doorway:
 
     @classmethod
     def _open(cls, folder: Path, host: str, port: int) -> Self:
-        name = f"Doorway-{host}-{port}."
+        name = _name(host, port)
         try:
             folder.mkdir(0o700, exist_ok=True)
         except OSError as error:
@@ -60,10 +62,7 @@ class Doorway:
             return cls(listen(host, port), None, None)
         with _locked(folder / f".{name}lock"):  # two that start at once must not both bind
             listener = _ask_for_socket(folder, name) or listen(host, port)
-            path = folder / f"{name}{uuid.uuid4().hex[:12]}"
-            handing = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            handing.bind(str(path))
-            handing.listen(BACKLOG)
+            handing, path = _handing(folder, name)
             handing.setblocking(False)
         return cls(listener, handing, path)
 
@@ -124,9 +123,45 @@ class Doorway:
         if self._handing is None:
             return
         with contextlib.suppress(OSError):
-            asker, _ = self._handing.accept()
-            with asker:
-                socket.send_fds(asker, [b"\0"], [self._listener.fileno()])
+            _hand(self._handing, self._listener)
+
+
+class Doorstop:
+    """Keeps the public port open while no replica has it: who connects meanwhile waits for the next one.
+
+    Without it, connections would be refused until a killed replica, the only one, is replaced. It accepts
+    nothing itself.
+    """
+
+    def __init__(self, listener: socket.socket, handing: socket.socket, path: Path) -> None:
+        self._listener = listener
+        self._handing = handing
+        self._path = path
+        self._thread = threading.Thread(target=self._hand_over, name="doorstop", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def put(cls, session: str, host: str, port: int) -> "Doorstop | None":
+        """Take the socket from a replica that runs; None when none of this machine can be asked."""
+        folder, name = calls_folder(session), _name(host, port)
+        listener = _ask_for_socket(folder, name)
+        if listener is None:
+            return None
+        return cls(listener, *_handing(folder, name))
+
+    def close(self) -> None:
+        """Leave the port to the replicas."""
+        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._handing.shutdown(socket.SHUT_RDWR)  # ends the thread's accept
+        self._thread.join()
+        self._handing.close()
+        self._listener.close()
+
+    def _hand_over(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                _hand(self._handing, self._listener)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -143,6 +178,27 @@ def listen(host: str, port: int) -> socket.socket:
     sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock
+
+
+def _name(host: str, port: int) -> str:
+    """How the names of the Unix sockets begin that hand over a port."""
+    return f"Doorway-{host}-{port}."
+
+
+def _handing(folder: Path, name: str) -> tuple[socket.socket, Path]:
+    """A Unix socket at which replicas ask for the port, and its place."""
+    path = folder / f"{name}{uuid.uuid4().hex[:12]}"
+    handing = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    handing.bind(str(path))
+    handing.listen(BACKLOG)
+    return handing, path
+
+
+def _hand(handing: socket.socket, listener: socket.socket) -> None:
+    """Give the listening socket to the next that asks."""
+    asker, _ = handing.accept()
+    with asker, contextlib.suppress(OSError):  # it may have left
+        socket.send_fds(asker, [b"\0"], [listener.fileno()])
 
 
 def _ask_for_socket(folder: Path, name: str) -> socket.socket | None:

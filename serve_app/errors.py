@@ -21,6 +21,7 @@ from deployments.errors import (
     LosslessRefusedError,
     LosslessUnavailableError,
     OverloadedError,
+    UncertainFacesError,
     UnencodableError,
     UnsupportedFormatError,
 )
@@ -53,6 +54,7 @@ STATUS_BY_ERROR: Final[dict[type[FaceError], int]] = {
     LosslessRefusedError: 415,
     ChoiceError: 422,
     MalformedBodyError: 422,
+    UncertainFacesError: 422,
     UnencodableError: 422,
     RetryLaterError: 429,
     ClientDisconnectedError: 499,  # nobody reads it; it is what the log says

@@ -14,7 +14,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments import tracing
 from deployments.calls import Caller
 from deployments.pipeline import ServePipeline, Stage
-from deployments.replica import set_up_replica
+from deployments.replica import HEALTH_CHECK_PERIOD_S, set_up_replica
 from serve_app import metrics
 from serve_app.app import create_app
 from serve_app.doorway import Doorway
@@ -24,7 +24,7 @@ from serve_app.ratelimit.deployment import ServeLedger
 from serve_app.settings import Settings
 
 
-@serve.deployment
+@serve.deployment(health_check_period_s=HEALTH_CHECK_PERIOD_S)
 class Ingress:
     """Listens on the public port and hands uploads to the pipeline."""
 

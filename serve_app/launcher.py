@@ -28,8 +28,9 @@ from deployments.calls import remove_calls_folder
 from deployments.tally import TALLY, remove_abandoned, remove_tallies
 from models.errors import ModelError
 from models.resolve import resolve_model
-from serve_app import rollout
+from serve_app import lost_ray, rollout
 from serve_app.database import DatabaseUnavailableError
+from serve_app.doorway import Doorstop
 from serve_app.embedded.postgres import EmbeddedPostgres
 from serve_app.embedded.s3 import EmbeddedS3
 from serve_app.first_start import first_start
@@ -77,12 +78,21 @@ def serve(settings: Settings, config_path: Path, console: Console) -> None:
         ModelError: The weights cannot be had.
     """
     config = read_config(config_path)
-    with _pid_file(settings.data_dir / "serve.pid") as was_killed:
-        patience_s = LEFTOVER_TIMEOUT_S if was_killed else 0.0
-        check_port(settings.host, settings.port, "PORT", patience_s)
-        if settings.metrics_port:
-            check_port(settings.metrics_host, settings.metrics_port, "FACE_API_METRICS_PORT", patience_s)
-        _serve(settings, config, console, has_storage=wants_storage(settings, config_path))
+    environment = dict(os.environ)
+    try:
+        with _pid_file(settings.data_dir / "serve.pid") as was_killed:
+            _check_ports(settings, LEFTOVER_TIMEOUT_S if was_killed else 0.0)
+            _serve(settings, config, console, has_storage=wants_storage(settings, config_path))
+    except lost_ray.RayLostError as error:
+        console.print(f"[bold red]{error}[/]; starting again")
+        _check_ports(settings, LEFTOVER_TIMEOUT_S)  # its replicas end by themselves
+        lost_ray.become_anew(environment)
+
+
+def _check_ports(settings: Settings, patience_s: float) -> None:
+    check_port(settings.host, settings.port, "PORT", patience_s)
+    if settings.metrics_port:
+        check_port(settings.metrics_host, settings.metrics_port, "FACE_API_METRICS_PORT", patience_s)
 
 
 def wants_storage(settings: Settings, config_path: Path) -> bool:
@@ -114,15 +124,29 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
             rollout.record(settings, running)
             _stop_on_signals(stop)  # Ray has put a handler of its own there, which aborts us 3 s later
             _wait_until_ready(settings, stop)
-            if not stop.is_set():
-                model = _health(settings)["model"]
-                text = _welcome(settings, resolved.licence, model, has_storage=has_storage)
-                console.print(text, highlight=False, soft_wrap=True)
-            stop.wait()
+            with _doorstop(settings):
+                if not stop.is_set():
+                    model = _health(settings)["model"]
+                    text = _welcome(settings, resolved.licence, model, has_storage=has_storage)
+                    console.print(text, highlight=False, soft_wrap=True)
+                lost_ray.watch(stop)
         finally:
             console.print("stopping")
             _shut_down(settings.request_timeout_s)
             rollout.forget(settings)
+
+
+@contextlib.contextmanager
+def _doorstop(settings: Settings) -> Iterator[None]:
+    """Keep the port open while every ingress replica is dead; see `serve_app.doorway`."""
+    from serve_app.main import session_name  # noqa: PLC0415 - it imports ray
+
+    doorstop = Doorstop.put(session_name(), settings.host, settings.port)
+    try:
+        yield
+    finally:
+        if doorstop is not None:
+            doorstop.close()
 
 
 def _model_of(config: dict[str, Any]) -> str | None:
@@ -375,6 +399,10 @@ def _shut_down(drain_s: float) -> None:
     if not ray.is_initialized():
         return
     session = session_name()
+    if lost_ray.dead_part() is not None:  # whoever asks it for anything waits a minute, and is aborted
+        lost_ray.kill_rest()
+        remove_calls_folder(session)
+        return
 
     def end() -> None:
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # the controller ends while it is asked to

@@ -22,7 +22,7 @@ from models.resolve import resolve_model
 from models.scrfd import Scrfd
 from serve_app.evaluate import evaluate_detector
 from serve_app.judge.command import judge
-from serve_app.oneshot import pictures
+from serve_app.oneshot import DetailOption, pictures
 from serve_app.settings import Settings, load_settings
 from serve_app.train_cli import train
 
@@ -136,14 +136,15 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help="Unset: FACE_API_MODEL.")] = None,
     provider: Annotated[str | None, typer.Option(help="Unset: FACE_API_PROVIDER.")] = None,
     precision: Annotated[str | None, typer.Option(help="Unset: FACE_API_PRECISION.")] = None,
+    detail: DetailOption = "fast",
 ) -> None:
     """WIDER FACE AP (easy/medium/hard, official protocol) and pictures per second, decoding included."""
     settings = _settings(model=model, provider=provider, precision=precision)
     scrfd = Scrfd.load(settings.scrfd_options())
-    result = evaluate_detector(scrfd, dataset, settings.max_image_pixels)
+    result = evaluate_detector(scrfd, dataset, settings.max_image_pixels, detail)
     figures = "  ".join(f"{level} {result.ap[level]:.4f}" for level in LEVELS)
     rate = f"{result.pictures_per_s:.1f} images/s  ({result.pictures} images, {scrfd.provider})"
-    typer.echo(f"{scrfd.name}  {figures}  {rate}")
+    typer.echo(f"{scrfd.name}  detail={detail}  {figures}  {rate}")
 
 
 def _settings(**given: str | None) -> Settings:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
@@ -16,10 +17,10 @@ from deployments.types import MaskMethod, MaskParams, MaskShape, OutputFormat
 from models.errors import FaceError
 from models.resolve import resolve_model
 from models.scrfd import Scrfd
-from models.types import DetectParams
+from models.types import Detail, DetectParams, Uncertain
 from serve_app.films import Films, film_target, is_film
 from serve_app.schemas.choice import face_choice, parse_fill, parse_regions
-from serve_app.schemas.detect import detection_list
+from serve_app.schemas.detect import DetectQuery, detection_list
 from serve_app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -31,6 +32,13 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff",
 Files = Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", exists=True)]
 Media = Annotated[list[Path], typer.Argument(help="Pictures, films, or folders of them.", exists=True)]
 Confidence = Annotated[float, typer.Option(min=0.01, max=1.0)]
+DetailOption = Annotated[Detail, typer.Option(help="How closely to look; docs/detail.md.")]
+UncertainOption = Annotated[
+    Uncertain, typer.Option(help="What becomes of faces from --mask-confidence to --confidence.")
+]
+MaskConfidence = Annotated[
+    float | None, typer.Option(min=0.01, max=1.0, help="Unset: 0.2. Needs --uncertain.")
+]
 
 
 def detect_files(
@@ -38,18 +46,27 @@ def detect_files(
     confidence: Confidence = 0.5,
     nms_threshold: Confidence = 0.4,
     max_faces: Annotated[int, typer.Option(min=0)] = 0,
+    detail: DetailOption = "fast",
+    uncertain: UncertainOption = "ignore",
+    mask_confidence: MaskConfidence = None,
 ) -> None:
     """Find faces: one JSON line for each picture on standard output. Exit code 1 if one failed."""
-    params = DetectParams(confidence, nms_threshold, max_faces)
+    params = _detect_params(confidence, nms_threshold, max_faces, detail, uncertain, mask_confidence)
     settings = load_settings()
     pipeline = _pipeline(_detector(settings), settings)
 
     def detect(path: Path, _: Progress) -> None:
         analysed = runner.run(pipeline.detect(path.read_bytes(), params, TIMEOUT_S))
-        info, found = analysed.info, detection_list(analysed.inferred.detections, analysed.info)
-        typer.echo(
-            json.dumps({"file": str(path), "width": info.width, "height": info.height, "detections": found})
-        )
+        info, inferred = analysed.info, analysed.inferred
+        line = {
+            "file": str(path),
+            "width": info.width,
+            "height": info.height,
+            "detections": detection_list(inferred.detections, info),
+        }
+        if inferred.uncertain is not None:
+            line["uncertain"] = detection_list(inferred.uncertain, info)
+        typer.echo(json.dumps(line))
 
     with asyncio.Runner() as runner:
         _for_each(list(pictures(files)), detect)
@@ -61,6 +78,9 @@ def mask_files(
     confidence: Confidence = 0.5,
     nms_threshold: Confidence = 0.4,
     max_faces: Annotated[int, typer.Option(min=0)] = 0,
+    detail: DetailOption = "fast",
+    uncertain: UncertainOption = "ignore",
+    mask_confidence: MaskConfidence = None,
     method: MaskMethod = "gaussian",
     strength: Annotated[int, typer.Option(min=1, max=999)] = 199,
     padding: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.15,
@@ -87,7 +107,7 @@ def mask_files(
     ] = False,
 ) -> None:
     """Hide faces: writes one picture or film for each input. Exit code 1 if one failed."""
-    params = DetectParams(confidence, nms_threshold, max_faces)
+    params = _detect_params(confidence, nms_threshold, max_faces, detail, uncertain, mask_confidence)
     try:
         choice = face_choice(skip, only, face_count, min_face)
         masking = MaskParams(
@@ -123,6 +143,35 @@ def mask_files(
 
     with asyncio.Runner() as runner:
         _for_each(found, mask)
+
+
+def _detect_params(
+    confidence: float,
+    nms_threshold: float,
+    max_faces: int,
+    detail: Detail,
+    uncertain: Uncertain,
+    mask_confidence: float | None,
+) -> DetectParams:
+    """The options as the pipeline takes them, under the rules of the API.
+
+    Raises:
+        typer.BadParameter: `mask_confidence` does not suit the others.
+    """
+    try:
+        query = DetectQuery(
+            confidence=confidence,
+            nms_threshold=nms_threshold,
+            max_faces=max_faces,
+            detail=detail,
+            uncertain=uncertain,
+            **({} if mask_confidence is None else {"mask_confidence": mask_confidence}),
+        )
+    except ValidationError as error:
+        raise typer.BadParameter(
+            "; ".join(problem["msg"] for problem in error.errors()), param_hint="--mask-confidence"
+        ) from error
+    return query.detect_params()
 
 
 def pictures(paths: Iterable[Path], *, films_too: bool = False) -> Iterable[Path]:

@@ -19,7 +19,7 @@ REASONS: Final = {
     413: "The body or the picture is larger than this server accepts.",
     415: "The bytes are none of the input formats, or no JPEG that `lossless=true` takes, or the body's type "
     "is not one we read.",
-    422: "A parameter or a field is out of range, missing, or no JSON.",
+    422: "A parameter or a field is out of range, missing, or no JSON; or `uncertain=reject` found some.",
     429: "The rate limit is used up, or the address is locked out.",
     500: "The picture could not be processed.",
     501: "What this needs is switched off here.",
@@ -34,7 +34,14 @@ REQUEST_ID: Final = {
 }
 RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
 MASK_HEADERS: Final = {
-    "X-Face-Count": ("Faces that were found: all are hidden, less X-Faces-Skipped.", "integer"),
+    "X-Face-Count": (
+        "Faces of at least `confidence`: all are hidden, less X-Faces-Skipped.",
+        "integer",
+    ),
+    "X-Uncertain-Faces": (
+        "Faces under `confidence`, where `uncertain` looks for them; `mask` hid them, `report` did not.",
+        "integer",
+    ),
     "X-Faces-Skipped": (
         "Faces left as they are, by `skip`, `only` or `min_face`; missing when none.",
         "integer",

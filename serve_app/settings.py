@@ -72,7 +72,11 @@ class Settings(BaseSettings):
         description="Pixels of all pictures that one ingress replica has in its stages; more wait.",
     )
     request_timeout_s: float = Field(
-        default=30.0, gt=0, le=3600, description="Deadline of a request; later ones get 504."
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Deadline of a request; later ones get 504, and who would wait for three quarters of it "
+        "gets 503 at once.",
     )
     max_in_flight: int = Field(
         default=256, gt=0, description="Requests one ingress replica works on; more get 503."

@@ -13,12 +13,15 @@ from deployments.decoding.sniff import sniff
 from deployments.decoding.vips import decode_vips
 from deployments.errors import ImageDecodeError
 from deployments.types import Decoded, ImageInfo, InputFormat, Picture
-from models.types import Canvas, UInt8Array
+from models.tiling import tiling
+from models.types import Canvas, Detail, UInt8Array
 
 cv2.setNumThreads(1)  # one request, one thread: replicas scale
 
 
-def decode(data: bytes | memoryview, *, max_pixels: int, keep_picture: bool) -> Decoded:
+def decode(
+    data: bytes | memoryview, *, max_pixels: int, keep_picture: bool, detail: Detail = "fast"
+) -> Decoded:
     """Decode one upload: first frame, upright, 8-bit.
 
     Safe to call from many threads at once.
@@ -27,6 +30,7 @@ def decode(data: bytes | memoryview, *, max_pixels: int, keep_picture: bool) -> 
         data: The encoded picture as it was sent.
         max_pixels: Width x height that is accepted, judged from the header.
         keep_picture: True for masking. False leaves `picture` None and may decode at reduced size.
+        detail: `max` makes the tiles as well.
 
     Raises:
         UnsupportedFormatError: The bytes are none of the input formats.
@@ -38,9 +42,11 @@ def decode(data: bytes | memoryview, *, max_pixels: int, keep_picture: bool) -> 
     if not encoded:
         raise ImageDecodeError("the upload is empty")
     image_format = sniff(encoded)
-    raster = _decode(encoded, image_format, max_pixels, keep_picture=keep_picture)
+    is_whole = keep_picture or detail == "max"
+    raster = _decode(encoded, image_format, max_pixels, is_whole=is_whole)
     decoded = perf_counter()
     canvas = to_canvas(raster)
+    tiles = cut_tiles(raster, canvas) if detail == "max" else ()
     scaled = perf_counter()
     picture = _to_picture(raster) if keep_picture else None
     return Decoded(
@@ -55,14 +61,15 @@ def decode(data: bytes | memoryview, *, max_pixels: int, keep_picture: bool) -> 
         picture=picture,
         decode_ms=(decoded - started + perf_counter() - scaled) * 1e3,
         preprocess_ms=(scaled - decoded) * 1e3,
+        tiles=tiles,
     )
 
 
-def _decode(data: bytes, image_format: InputFormat, max_pixels: int, *, keep_picture: bool) -> Raster:
+def _decode(data: bytes, image_format: InputFormat, max_pixels: int, *, is_whole: bool) -> Raster:
     """Give the upload to the one decoder of its format."""
     match image_format:
         case "jpeg":
-            return decode_jpeg(data, max_pixels, keep_picture=keep_picture)
+            return decode_jpeg(data, max_pixels, keep_picture=is_whole)
         case "bmp":
             return decode_bmp(data, max_pixels)
         case _:
@@ -76,6 +83,32 @@ def to_canvas(raster: Raster) -> Canvas:
     stored = raster.width, raster.height
     upright_width, upright_height = stored[::-1] if swaps_sides(raster.orientation) else stored
     return Canvas(pixels=pixels, width=upright_width, height=upright_height, det_scale=scale)
+
+
+def cut_tiles(raster: Raster, canvas: Canvas) -> tuple[Canvas, ...]:
+    """The tiles of the upright picture, at its own size or as `models.tiling` reduces it.
+
+    Args:
+        raster: At full size.
+        canvas: Of the same picture.
+    """
+    tiles = tiling(canvas.width, canvas.height)
+    if not tiles:
+        return ()
+    size = (tiles[0].whole_width, tiles[0].whole_height)
+    stored = size[::-1] if swaps_sides(raster.orientation) else size
+    whole = upright(shrink(raster.pixels, *stored), raster.orientation)
+    scale = size[0] / canvas.width
+    return tuple(
+        Canvas(
+            whole[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width],
+            canvas.width,
+            canvas.height,
+            scale,
+            tile,
+        )
+        for tile in tiles
+    )
 
 
 def _to_picture(raster: Raster) -> Picture:

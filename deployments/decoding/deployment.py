@@ -12,13 +12,14 @@ from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.load import StageLoad
 from deployments.parcels import DecodedParcel
-from deployments.replica import set_up_replica
+from deployments.replica import HEALTH_CHECK_PERIOD_S, set_up_replica
 from deployments.transport import Locker, Parcel, receive
 from deployments.worker import Worker
 from models.errors import FaceError
+from models.types import Detail
 
 
-@serve.deployment
+@serve.deployment(health_check_period_s=HEALTH_CHECK_PERIOD_S)
 class Decoder:
     """Turns an upload into the detector's canvas and, for masking, the whole upright picture."""
 
@@ -44,7 +45,7 @@ class Decoder:
         return self._load.report()
 
     async def decode(
-        self, upload: Parcel, keep_picture: bool, locker: Locker, timeout_s: float
+        self, upload: Parcel, keep_picture: bool, detail: Detail, locker: Locker, timeout_s: float
     ) -> DecodedParcel | FaceError:
         """Decode one upload and leave the result in its request's locker."""
         arrived_s = time.perf_counter()
@@ -52,7 +53,7 @@ class Decoder:
         def work() -> DecodedParcel:
             queue_ms = (time.perf_counter() - arrived_s) * 1e3
             data = receive(upload).tobytes()
-            decoded = decode(data, max_pixels=self._max_pixels, keep_picture=keep_picture)
+            decoded = decode(data, max_pixels=self._max_pixels, keep_picture=keep_picture, detail=detail)
             return DecodedParcel.pack(decoded, queue_ms, locker, upload)
 
         with self._load.picture():

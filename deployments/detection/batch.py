@@ -7,16 +7,28 @@ from dataclasses import dataclass
 from deployments.deadline import Deadline
 from deployments.parcels import CanvasParcel
 from deployments.types import Inferred
+from models.close_ups import half
 from models.errors import FaceError
 from models.scrfd import Scrfd
 from models.types import Canvas, DetectParams
 
 
 @dataclass(frozen=True, slots=True)
-class BatchItem:
-    """One request waiting for the session."""
+class HalfCanvas:
+    """A canvas that is to be looked at in half its size; made only where the batch is stacked."""
 
-    canvas: Canvas | CanvasParcel
+    whole: Canvas | CanvasParcel
+
+    def unpack(self) -> Canvas:
+        """See `CanvasParcel.unpack`."""
+        return half(self.whole if isinstance(self.whole, Canvas) else self.whole.unpack())
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """One pass of a request, waiting for the session."""
+
+    canvas: Canvas | CanvasParcel | HalfCanvas
     params: DetectParams
     deadline: Deadline
     arrived_s: float  # time.perf_counter() when it joined the queue

@@ -46,6 +46,11 @@ class Batcher(Generic[T, R]):
         """
         self._max_size, self._wait_s = max_size, wait_s
 
+    @property
+    def max_size(self) -> int:
+        """Most items of a batch."""
+        return self._max_size
+
     async def submit(self, item: T) -> R | FaceError:
         """The answer to one item; cancelled before its batch began, it takes no part."""
         future: asyncio.Future[R | FaceError] = asyncio.get_running_loop().create_future()

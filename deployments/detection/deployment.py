@@ -1,6 +1,7 @@
 """The detection stage as a Ray Serve deployment."""
 
 import time
+from collections.abc import Sequence
 from typing import TypedDict
 
 import cv2
@@ -11,9 +12,10 @@ from deployments.calls import Callee, Method
 from deployments.deadline import Deadline
 from deployments.detection.batch import BatchItem, infer_batch
 from deployments.detection.batcher import Batcher
+from deployments.detection.search import search
 from deployments.load import StageLoad
 from deployments.parcels import CanvasParcel
-from deployments.replica import set_up_replica
+from deployments.replica import HEALTH_CHECK_PERIOD_S, set_up_replica
 from deployments.types import Inferred, ServedModel
 from models.errors import FaceError
 from models.scrfd import Scrfd, ScrfdOptions
@@ -27,7 +29,7 @@ class BatchConfig(TypedDict, total=False):
     batch_wait_timeout_s: float
 
 
-@serve.deployment
+@serve.deployment(health_check_period_s=HEALTH_CHECK_PERIOD_S)
 class Detector:
     """Finds faces: collects requests into batches and runs them through one session."""
 
@@ -67,16 +69,27 @@ class Detector:
         return ServedModel(scrfd.name, scrfd.supports_landmarks, scrfd.provider, scrfd.licence)
 
     async def detect(
-        self, canvas: CanvasParcel, params: DetectParams, is_alone: bool, timeout_s: float
+        self, canvases: Sequence[CanvasParcel], params: DetectParams, is_alone: bool, timeout_s: float
     ) -> Inferred | FaceError:
-        """Find the faces of one canvas, with the request's own thresholds.
+        """Find the faces of one picture, with the request's own thresholds.
 
-        `is_alone`: the caller waits for nothing else, so this one may have every core.
+        Args:
+            canvases: The whole picture, then its tiles for `detail=max`.
+            params: The request's own.
+            is_alone: The caller waits for nothing else, so this one may have every core.
+            timeout_s: What is left of the request's deadline.
         """
         arrived_s = time.perf_counter()
-        item = BatchItem(canvas, params, Deadline.after(timeout_s), arrived_s, is_alone)
+        deadline = Deadline.after(timeout_s)
         with self._load.picture():
-            found = await self._batcher.submit(item)
+            if params.is_plain:
+                item = BatchItem(canvases[0], params, deadline, arrived_s, is_alone)
+                found = await self._batcher.submit(item)
+            else:
+                at_once = self._batcher.max_size
+                found = await search(
+                    self._batcher.submit, canvases, params, deadline, is_alone=is_alone, at_once=at_once
+                )
         if tracing.is_on() and isinstance(found, Inferred):
             stages = {
                 "queue": found.queue_ms,

@@ -15,7 +15,7 @@ from deployments.load import StageLoad
 from deployments.masking.lossless import mask_lossless
 from deployments.masking.mask import mask
 from deployments.parcels import CanvasParcel, MaskedParcel, PictureParcel
-from deployments.replica import set_up_replica
+from deployments.replica import HEALTH_CHECK_PERIOD_S, set_up_replica
 from deployments.transport import Parcel, receive, send
 from deployments.types import Masked, MaskParams
 from deployments.worker import Worker
@@ -23,7 +23,7 @@ from models.errors import FaceError
 from models.types import Float32Array
 
 
-@serve.deployment
+@serve.deployment(health_check_period_s=HEALTH_CHECK_PERIOD_S)
 class Masker:
     """Hides faces and encodes the result; the only stage that makes pictures for clients."""
 

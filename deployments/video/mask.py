@@ -78,11 +78,13 @@ def mask_film(
         VideoError: It is no film, or a damaged one.
         InferenceError: The detector failed in a frame.
         MaskingError: A face could not be hidden.
-        ChoiceError: Faces are to be left out, or a region lies outside the frames.
+        ChoiceError: Faces are to be left out, a region lies outside, or more than one pass is asked for.
         ImageTooLargeError: Its frames have more than `max_pixels`.
     """
     if masking.choice != EVERY_FACE:
         raise ChoiceError("in films every face is hidden; leaving out some is for pictures")
+    if not params.is_plain:
+        raise ChoiceError("films are looked at once a frame: detail and uncertain are for pictures")
     film = probe(source, max_pixels)
     check_regions(masking.regions, film.width, film.height)
     hold = min(max(round(HOLD_S * film.rate), LEAST_HELD), MOST_HELD)

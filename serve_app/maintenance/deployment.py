@@ -7,7 +7,7 @@ from typing import Final
 
 from ray import serve
 
-from deployments.replica import set_up_replica
+from deployments.replica import HEALTH_CHECK_PERIOD_S, set_up_replica
 from serve_app.database import DatabaseUnavailableError
 from serve_app.settings import Settings
 from serve_app.storage.objects import StorageUnavailableError
@@ -18,7 +18,7 @@ EVERY_S: Final = 5.0
 logger = logging.getLogger("face_api.storage")
 
 
-@serve.deployment
+@serve.deployment(health_check_period_s=HEALTH_CHECK_PERIOD_S)
 class MaintenanceWorker:
     """Runs a pass every few seconds while the storage tier is on."""
 

@@ -7,13 +7,13 @@ from typing import Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.replica import set_up_replica
+from deployments.replica import HEALTH_CHECK_PERIOD_S, set_up_replica
 from serve_app.ratelimit.lease import Grants, Order
 from serve_app.ratelimit.ledger import Ledger
 from serve_app.ratelimit.limit import RateLimit
 
 
-@serve.deployment
+@serve.deployment(health_check_period_s=HEALTH_CHECK_PERIOD_S)
 class Limiter:
     """Counts for all ingress replicas. Always a single replica: two would each allow the whole limit."""
 

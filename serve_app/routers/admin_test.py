@@ -23,7 +23,9 @@ def admin_test_router(pipeline: FacePipeline, admission: Admission) -> APIRouter
     async def test_mask(request: Request, _: AdminAuth, query: Annotated[MaskQuery, Query()]) -> Response:
         params, masking = query.detect_params(), query.mask_params()
         result = await admission.run(
-            request, lambda upload, left_s: pipeline.mask(upload.data, params, masking, left_s)
+            request,
+            lambda upload, left_s: pipeline.mask(upload.data, params, masking, left_s),
+            query.detail,
         )
         note_result(request, result.value, NOTHING, result.total_ms)
         request_id = request.scope["state"]["request_id"]
@@ -34,7 +36,7 @@ def admin_test_router(pipeline: FacePipeline, admission: Admission) -> APIRouter
     async def test_detect(request: Request, _: AdminAuth, query: Annotated[DetectQuery, Query()]) -> Response:
         params = query.detect_params()
         result = await admission.run(
-            request, lambda upload, left_s: pipeline.detect(upload.data, params, left_s)
+            request, lambda upload, left_s: pipeline.detect(upload.data, params, left_s), query.detail
         )
         note_result(request, result.value, NOTHING, result.total_ms)
         body = detect_body(request.scope["state"]["request_id"], result.value, params, result.total_ms)

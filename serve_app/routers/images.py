@@ -28,7 +28,9 @@ def images_router(processing: Processing, admission: Admission) -> APIRouter:
     async def detect(request: Request, _: DetectCaller, query: Annotated[DetectQuery, Query()]) -> Response:
         params = query.detect_params()
         done = await admission.run(
-            request, lambda upload, left_s: processing.detect(upload, params, query.store, left_s)
+            request,
+            lambda upload, left_s: processing.detect(upload, params, query.store, left_s),
+            query.detail,
         )
         analysed, recorded = done.value.analysed, done.value.recorded
         note_result(request, analysed, recorded, done.total_ms)
@@ -40,7 +42,9 @@ def images_router(processing: Processing, admission: Admission) -> APIRouter:
     async def mask(request: Request, _: MaskCaller, query: Annotated[MaskQuery, Query()]) -> Response:
         params, masking = query.detect_params(), query.mask_params()
         done = await admission.run(
-            request, lambda upload, left_s: processing.mask(upload, params, masking, query.store, left_s)
+            request,
+            lambda upload, left_s: processing.mask(upload, params, masking, query.store, left_s),
+            query.detail,
         )
         anonymised, recorded = done.value.anonymised, done.value.recorded
         analysed, masked = anonymised.analysed, anonymised.masked
@@ -57,6 +61,8 @@ def images_router(processing: Processing, admission: Admission) -> APIRouter:
         }
         if masking.lossless:
             headers["X-Lossless"] = "true"
+        if analysed.inferred.uncertain is not None:
+            headers["X-Uncertain-Faces"] = str(len(analysed.inferred.uncertain.boxes))
         if recorded.image_id is not None:
             headers |= {"X-Image-Id": str(recorded.image_id), "X-Job-Id": str(recorded.job_id)}
         return Response(masked.data, headers=headers, media_type=MEDIA_TYPES[masking.format])

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
-from deployments.types import Analysed, ImageInfo
-from models.types import INPUT_SIZE, Detections, DetectParams
+from deployments.types import Analysed, ImageInfo, PassFacts
+from models.types import INPUT_SIZE, Detail, Detections, DetectParams, PassKind, Uncertain
 from serve_app.services.recording import NOTHING, Keep, Recorded
 
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -24,6 +25,27 @@ class DetectQuery(BaseModel):
     max_faces: Annotated[
         int, Field(ge=0, le=2**31 - 1, description="Keep the best so many; 0 = no limit.")
     ] = 0
+    detail: Annotated[
+        Detail,
+        Field(
+            description="How closely to look: `fast` once, `auto` again where there may be close-ups, `max` "
+            "also at the picture's own size. docs/detail.md says what each finds and costs."
+        ),
+    ] = "fast"
+    uncertain: Annotated[
+        Uncertain,
+        Field(
+            description="What becomes of faces from `mask_confidence` to `confidence`: `ignore` looks for "
+            "none, `mask` hides them, `report` only lists them, `reject` masks no picture that has any."
+        ),
+    ] = "ignore"
+    mask_confidence: Annotated[
+        Share,
+        Field(
+            description="Lowest score of an uncertain face: needs `uncertain`, and is at most `confidence`, "
+            "which takes its place where nothing is said and it is lower."
+        ),
+    ] = 0.2
 
     store: Annotated[
         Keep, Field(description="With storage on: keep nothing, the job and its result, or the original too.")
@@ -31,7 +53,30 @@ class DetectQuery(BaseModel):
 
     def detect_params(self) -> DetectParams:
         """As the pipeline takes them."""
-        return DetectParams(self.confidence, self.nms_threshold, self.max_faces)
+        return DetectParams(
+            self.confidence,
+            self.nms_threshold,
+            self.max_faces,
+            self.detail,
+            self.uncertain,
+            min(self.mask_confidence, self.confidence),
+        )
+
+    @field_validator("mask_confidence")
+    @classmethod
+    def _suits_the_others(cls, value: float, info: ValidationInfo) -> float:
+        """Looks at what was sent; parameters that were refused themselves are missing from `info.data`."""
+        if info.data.get("uncertain") == "ignore":
+            raise PydanticCustomError(
+                "needs_uncertain", "needs uncertain=mask, uncertain=report or uncertain=reject beside it"
+            )
+        if value > info.data.get("confidence", 1.0):
+            raise PydanticCustomError(
+                "above_confidence",
+                "must not be above confidence, which is {confidence}",
+                {"confidence": info.data["confidence"]},
+            )
+        return value
 
 
 class Point(BaseModel):
@@ -120,6 +165,16 @@ class Processing(BaseModel):
     total_ms: float
 
 
+class PassReport(BaseModel):
+    """One look of the detector: at the whole picture, at half its size, or at a tile of its own size."""
+
+    kind: PassKind
+    width: int
+    height: int
+    inference_ms: float
+    faces_added: int
+
+
 class Profiling(BaseModel):
     """True times of each stage; together no more than `total_ms`."""
 
@@ -146,6 +201,13 @@ class Profiling(BaseModel):
     output_bytes: int | None
     input_pixels: int
     model_name: str
+    passes: Annotated[
+        list[PassReport] | None,
+        Field(
+            description="With `detail` other than `fast`: every look in its order, the pixels it saw, the "
+            "time of its batch in the session, and the faces that no look before it has."
+        ),
+    ] = None
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -158,6 +220,10 @@ class DetectResponse(BaseModel):
     job_id: str | None
     image: ImageFacts
     detections: list[Detection]
+    uncertain: Annotated[
+        list[Detection] | None,
+        Field(description="With `uncertain`: faces under `confidence`, which nothing else here counts."),
+    ] = None
     summary: Summary
     processing: Processing
     profiling: Profiling
@@ -185,6 +251,7 @@ def detect_answer(
 ) -> dict[str, Any]:
     """A DetectResponse as plain values."""
     info, inferred = analysed.info, analysed.inferred
+    unsure = inferred.uncertain
     found = detection_list(inferred.detections, info)
     scores = [face["confidence"] for face in found]
     area = round(sum(face["area"] for face in found), 2)
@@ -200,6 +267,7 @@ def detect_answer(
             "size_bytes": info.size_bytes,
         },
         "detections": found,
+        **({} if unsure is None else {"uncertain": detection_list(unsure, info)}),
         "summary": {
             "face_count": len(found),
             "avg_confidence": round(sum(scores) / len(scores), 4) if scores else 0.0,
@@ -240,7 +308,18 @@ def detect_answer(
             "output_bytes": None,
             "input_pixels": pixels,
             "model_name": inferred.model,
+            **({"passes": [_pass(one) for one in inferred.passes]} if inferred.passes else {}),
         },
+    }
+
+
+def _pass(one: PassFacts) -> dict[str, Any]:
+    return {
+        "kind": one.kind,
+        "width": one.width,
+        "height": one.height,
+        "inference_ms": round(one.inference_ms, 2),
+        "faces_added": one.faces_added,
     }
 
 

@@ -251,3 +251,26 @@ async def test_only_this_user_may_call(session: str) -> None:
     async with replica(session, Stage()):
         mode = await asyncio.to_thread(lambda: calls_folder(session).stat().st_mode)
         assert mode & 0o777 == 0o700
+
+
+async def test_where_a_replica_was_killed_the_next_one_is_waited_for(session: str) -> None:
+    caller = Caller(session, "Echo")
+    async with replica(session, Stage()) as killed:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        assert await caller.finds_callee()
+        for connection in list(killed.connections):
+            assert connection._transport is not None
+            connection._transport.abort()
+        killed._path.unlink()
+        await soon(lambda: not caller.callees)
+        finding = asyncio.create_task(caller.finds_callee())
+        await asyncio.sleep(2 * LOOK_AGAIN_S)
+        assert not finding.done()
+        async with replica(session, Stage()):
+            assert await finding
+            assert await caller.call("echo", 3) == 3
+    caller.close()
+
+
+async def test_where_there_never_was_a_replica_none_is_waited_for(session: str) -> None:
+    assert not await Caller(session, "Echo").finds_callee()

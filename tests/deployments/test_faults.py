@@ -7,7 +7,7 @@ goes wrong in every way a stage can: exceptions, silence, nonsense of every shap
 import asyncio
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from deployments.calls import Callee, Caller, remove_calls_folder
 from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.detection.batch import BatchItem, infer_batch
+from deployments.detection.search import search
 from deployments.errors import ImageDecodeError
 from deployments.masking.mask import mask
 from deployments.parcels import CanvasParcel, DecodedParcel, MaskedParcel, PictureParcel
@@ -31,7 +32,7 @@ from models.errors import FaceError, InferenceError
 from models.raw_faces import HeadOutputs
 from models.resolve import ModelSource
 from models.scrfd import Scrfd, ScrfdOptions
-from models.types import DetectParams, Float32Array
+from models.types import Detail, DetectParams, Float32Array
 from tests.tiny_scrfd import CELL, red_block_picture, write_tiny_scrfd
 
 pytestmark = pytest.mark.skipif(not host_id(), reason="no shared memory on this platform")
@@ -90,6 +91,14 @@ DECODER: dict[str, Breakage] = {
     "a canvas of another size": lambda parcel: replace(
         parcel, canvas=replace(parcel.canvas, pixels=replace(parcel.canvas.pixels, shape=(8, 8, 3)))
     ),
+    "a tile left out": lambda parcel: replace(parcel, tiles=parcel.tiles[:-1]),
+    "a tile of another size": lambda parcel: replace(
+        parcel,
+        tiles=tuple(replace(tile, pixels=replace(tile.pixels, shape=(8, 8, 3))) for tile in parcel.tiles),
+    ),
+    "tiles of another picture": lambda parcel: replace(
+        parcel, tiles=tuple(replace(tile, width=tile.width + 64) for tile in parcel.tiles)
+    ),
 }
 DETECTOR: dict[str, Breakage] = {
     "exception": boom,
@@ -99,6 +108,8 @@ DETECTOR: dict[str, Breakage] = {
     "boxes that are no numbers": with_boxes(not_a_number),
     "boxes of three numbers": with_boxes(lambda boxes: boxes[:, :3]),
     "boxes without an axis": with_boxes(lambda boxes: boxes.reshape(-1)),
+    "passes left out": lambda found: replace(found, passes=found.passes[:-1]),
+    "nothing of uncertain faces": lambda found: replace(found, uncertain=None),
     "one face more": with_boxes(lambda boxes: np.concatenate([boxes, boxes + 1])),
 }
 MASKER: dict[str, Breakage] = {
@@ -168,11 +179,12 @@ class Stages:
             connection._transport.abort()
 
     async def decode(
-        self, upload: Parcel, keep_picture: bool, locker: Locker, timeout_s: float
+        self, upload: Parcel, keep_picture: bool, detail: Detail, locker: Locker, timeout_s: float
     ) -> DecodedParcel | FaceError:
         def work() -> DecodedParcel | FaceError:
             try:
-                decoded = decode(receive(upload).tobytes(), max_pixels=10**7, keep_picture=keep_picture)
+                data = receive(upload).tobytes()
+                decoded = decode(data, max_pixels=10**7, keep_picture=keep_picture, detail=detail)
                 return DecodedParcel.pack(decoded, 0.0, locker, upload)
             except FaceError as error:
                 return error
@@ -180,11 +192,16 @@ class Stages:
         return await asyncio.to_thread(work)
 
     async def detect(
-        self, canvas: CanvasParcel, params: DetectParams, is_alone: bool, timeout_s: float
+        self, canvases: Sequence[CanvasParcel], params: DetectParams, is_alone: bool, timeout_s: float
     ) -> Inferred | FaceError:
-        item = BatchItem(canvas, params, Deadline.after(timeout_s), 0.0)
-        (answer,) = await asyncio.to_thread(infer_batch, self._scrfd, [item])
-        return answer
+        async def submit(item: BatchItem) -> Inferred | FaceError:
+            (answer,) = await asyncio.to_thread(infer_batch, self._scrfd, [item])
+            return answer
+
+        deadline = Deadline.after(timeout_s)
+        if params.is_plain:
+            return await submit(BatchItem(canvases[0], params, deadline, 0.0))
+        return await search(submit, canvases, params, deadline, is_alone=is_alone, at_once=2)
 
     async def mask(
         self, picture: PictureParcel, boxes: Float32Array, params: MaskParams, timeout_s: float
@@ -227,10 +244,25 @@ async def stages(scrfd: Scrfd, faults: Faults) -> AsyncIterator[Stages]:
     remove_calls_folder(running.session)
 
 
+PARAMS = (DetectParams(), DetectParams(detail="max"), DetectParams(detail="auto", uncertain="mask"))
+"""What requests ask for in turn."""
+
+
+def params_of(number: int) -> DetectParams:
+    return PARAMS[number % len(PARAMS)]
+
+
 def picture_of(number: int) -> tuple[bytes, tuple[int, int]]:
-    """A picture with a face of its own place, and that place; a green corner tells it from others."""
+    """A picture with a face of its own place, and that place; a green corner tells it from others.
+
+    For `detail=max` the face fits its tile's grid, and not the whole picture's; with `uncertain=mask` there
+    is a second one, of score 0.3.
+    """
     cell = (1 + number % 19, number // 19 % 20)
-    pixels = red_block_picture(640, 640, {cell: 255})
+    cells, params = {cell: 255}, params_of(number)
+    if params.uncertain == "mask":
+        cells[0, 18] = 106
+    pixels = red_block_picture(640, 704 if params.detail == "max" else 640, cells)
     pixels[:8, :8] = (0, 64 + number % 128, number // 128)
     _, data = cv2.imencode(".png", pixels[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
     return data.tobytes(), cell
@@ -258,7 +290,7 @@ async def test_every_answer_is_an_error_or_correctly_masked(stages: Stages, faul
         async with slots:
             try:
                 masking = ASKED[number % len(ASKED)]
-                result = await pipeline.mask(data, DetectParams(), masking, TIMEOUT_S)
+                result = await pipeline.mask(data, params_of(number), masking, TIMEOUT_S)
             except Exception:  # of any kind: it becomes an error of the API
                 failed += 1
                 await asyncio.sleep(0.1)  # as clients do; a replica that came back is found within 0.25 s
@@ -281,7 +313,7 @@ async def test_every_answer_is_an_error_or_correctly_masked(stages: Stages, faul
     faults.share = 0.0
     data, cell = picture_of(7)
     await asyncio.sleep(0.3)
-    check(7, cell, (await pipeline.mask(data, DetectParams(), MASKING, 10)).masked.data)
+    check(7, cell, (await pipeline.mask(data, params_of(7), MASKING, 10)).masked.data)
 
 
 @pytest.mark.parametrize(
@@ -308,6 +340,31 @@ async def test_a_session_that_answers_nonsense_is_an_error(
         return [HeadOutputs(change(list(raw.outputs))) for raw in right(blob, is_alone=is_alone)]  # type: ignore[attr-defined]
 
     monkeypatch.setattr(scrfd, "infer", wrong)
-    data, _ = picture_of(3)
-    with pytest.raises(Exception):  # noqa: B017 - of any kind
-        await LocalPipeline(scrfd, 10**7).mask(data, DetectParams(), MASKING, 10)
+    for number in range(len(PARAMS)):
+        data, _ = picture_of(number)
+        with pytest.raises(Exception):  # noqa: B017 - of any kind
+            await LocalPipeline(scrfd, 10**7).mask(data, params_of(number), MASKING, 10)
+
+
+async def test_a_session_that_fails_at_one_tile_only_is_an_error(
+    scrfd: Scrfd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deployments.pipeline import LocalPipeline
+
+    data, cell = picture_of(1)
+    pipeline = LocalPipeline(scrfd, 10**7)
+    check(1, cell, (await pipeline.mask(data, params_of(1), MASKING, 10)).masked.data)
+    right, runs = scrfd.infer, itertools.count()
+
+    def wrong(blob: Any, *, is_alone: bool = True) -> Any:
+        answers = right(blob, is_alone=is_alone)
+        return (
+            [HeadOutputs([part[:-2] for part in raw.outputs]) for raw in answers]
+            if next(runs) == 2
+            else answers
+        )  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(scrfd, "infer", wrong)
+    with pytest.raises(InferenceError):
+        await pipeline.mask(data, params_of(1), MASKING, 10)
+    assert next(runs) == 3

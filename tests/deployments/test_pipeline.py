@@ -25,7 +25,7 @@ from deployments.transport import (
     send,
 )
 from deployments.types import Inferred, MaskParams
-from models.types import Detections, DetectParams, Float32Array
+from models.types import Detail, Detections, DetectParams, Float32Array
 
 pytestmark = pytest.mark.skipif(not host_id(), reason="no shared memory on this platform")
 UPLOAD = bytes(100_000)
@@ -41,7 +41,7 @@ def with_decoder(decode: Callable[..., Any]) -> ServePipeline:
 async def test_a_stage_cannot_reach_the_memory_of_a_request_whose_client_left() -> None:
     uploads: list[tuple[Parcel, Locker]] = []
 
-    def decode(upload: Parcel, _: bool, locker: Locker, __: float) -> asyncio.Future[None]:
+    def decode(upload: Parcel, _: bool, __: str, locker: Locker, ___: float) -> asyncio.Future[None]:
         uploads.append((upload, locker))
         return asyncio.get_running_loop().create_future()
 
@@ -77,13 +77,15 @@ async def test_a_lossless_mask_gets_the_upload_and_no_picture(astronaut: NDArray
     found = np.array([[200, 60, 280, 160]], np.float32)
     asked: list[bool] = []
 
-    def decode_here(upload: Parcel, keep_picture: bool, locker: Locker, _: float) -> DecodedParcel:
+    def decode_here(
+        upload: Parcel, keep_picture: bool, _: Detail, locker: Locker, *__: float
+    ) -> DecodedParcel:
         asked.append(keep_picture)
         decoded = decode(receive(upload).tobytes(), max_pixels=10**6, keep_picture=keep_picture)
         return DecodedParcel.pack(decoded, 0.0, locker, upload)
 
-    def detect(canvas: CanvasParcel, *_: object) -> Inferred:
-        canvas.unpack()
+    def detect(canvases: tuple[CanvasParcel, ...], *_: object) -> Inferred:
+        canvases[0].unpack()
         faces = Detections(found, np.ones(1, np.float32), None, 1, 0.0, 0.0)
         return Inferred(faces, "none", 0.0, 0.0, 0.0, 1)
 
@@ -111,7 +113,7 @@ async def test_a_lossless_mask_gets_the_upload_and_no_picture(astronaut: NDArray
 async def test_pictures_travel_inline_once_a_stage_is_found_on_another_host() -> None:
     asked: list[tuple[bool, Locker]] = []
 
-    def decode(upload: Parcel, _: bool, locker: Locker, __: float) -> asyncio.Future[Exception]:
+    def decode(upload: Parcel, _: bool, __: str, locker: Locker, ___: float) -> asyncio.Future[Exception]:
         asked.append((upload.inline is not None, locker))
         answer = asyncio.get_running_loop().create_future()
         answer.set_result(ImageDecodeError("no picture") if upload.inline else OtherHostError("elsewhere"))

@@ -2,6 +2,7 @@ import asyncio
 import io
 import json
 import uuid
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from deployments.errors import MaskingError, OverloadedError, UnencodableError
+from deployments.pipeline import LocalPipeline
 from deployments.types import Analysed, Anonymised, FacePipeline, MaskParams, ServedModel
 from models.errors import FaceError, ModelError
 from models.types import DetectParams
@@ -65,6 +67,20 @@ class StuckPipeline(FailingPipeline):
             self.cancelled.set()
             raise
         raise AssertionError
+
+
+class OneAtATime(LocalPipeline):
+    """A slow one."""
+
+    def __init__(self, pipeline: LocalPipeline, seconds: float) -> None:
+        super().__init__(pipeline._scrfd, max_pixels=1_000_000)
+        self._seconds = seconds
+        self._turn = asyncio.Lock()
+
+    async def detect(self, data: bytes, params: DetectParams, timeout_s: float) -> Analysed:
+        async with self._turn:
+            await asyncio.sleep(self._seconds)
+            return await super().detect(data, params, timeout_s)
 
 
 def app_client(pipeline: FacePipeline, **settings: Any) -> httpx.AsyncClient:
@@ -294,6 +310,23 @@ async def test_requests_over_the_bound_are_refused_and_places_come_back() -> Non
         assert (await http.post("/api/v1/detect", content=b"", headers=PNG)).status_code == 400
 
 
+async def test_a_picture_that_would_wait_too_long_is_refused_at_once(pipeline: LocalPipeline) -> None:
+    async with app_client(OneAtATime(pipeline, 0.03), request_timeout_s=0.5) as http:
+
+        async def send() -> int:
+            return (await http.post("/api/v1/detect", content=PICTURE, headers=PNG)).status_code
+
+        for _ in range(48):
+            assert await send() == 200
+        sent = []
+        for _ in range(40):
+            sent.append(asyncio.create_task(send()))
+            await asyncio.sleep(0.001)  # it is in the stages before the next one comes
+        statuses = Counter(await asyncio.gather(*sent))
+    assert statuses[200] > 0
+    assert statuses[503] > 0
+
+
 async def test_a_client_that_leaves_cancels_its_work() -> None:
     pipeline = StuckPipeline()
     app = create_app(Settings(api_key_enabled=False), pipeline, LocalLedger())
@@ -341,6 +374,9 @@ async def test_openapi_describes_bodies_statuses_and_headers(client: httpx.Async
         "confidence": 0.5,
         "nms_threshold": 0.4,
         "max_faces": 0,
+        "detail": "fast",
+        "uncertain": "ignore",
+        "mask_confidence": 0.2,
         "store": "both",
         "method": "gaussian",
         "strength": 199,

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from deployments.calls import calls_folder, remove_calls_folder
-from serve_app.doorway import Doorway
+from serve_app.doorway import Doorstop, Doorway
 from serve_app.http_server import HttpServer
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -153,6 +153,29 @@ async def test_the_socket_of_a_killed_replica_is_forgotten(session: str) -> None
     assert not left.exists()
     assert await ask(port) == "it"
     await server.stop()
+
+
+async def test_who_comes_while_the_only_replica_is_dead_waits_for_the_next_one(session: str) -> None:
+    port = free_port()
+    first, _ = await serve(Named("first"), session, port)
+    doorstop = await asyncio.to_thread(Doorstop.put, session, "127.0.0.1", port)
+    assert doorstop is not None
+    await first.stop()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(REQUEST)
+    second, _ = await serve(Named("second"), session, port)
+    assert (await read_answer(reader))[0] == "second"
+    writer.close()
+    doorstop.close()
+    assert await ask(port) == "second"
+    await second.stop()
+    with pytest.raises(OSError):
+        await ask(port)
+    assert not list(calls_folder(session).glob("Doorway*"))
+
+
+def test_without_a_replica_there_is_no_port_to_keep_open(session: str) -> None:
+    assert Doorstop.put(session, "127.0.0.1", free_port()) is None
 
 
 async def test_somebody_elses_port_is_an_error(session: str) -> None:

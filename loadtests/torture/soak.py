@@ -1,0 +1,203 @@
+"""Mixed sizes at 70 % load for an hour: no process grows, in memory, descriptors or threads."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import numpy as np
+import psutil
+
+from loadtests.pictures import make_picture
+from loadtests.torture.client import client, post
+from loadtests.torture.promise import Effort, Finding, Promise, Proof
+from loadtests.torture.trend import BLOCKS, Trend, trend_of
+from loadtests.torture.victim import Victim, part_of, victim
+from serve_app.advise.load import run
+
+SHARE: Final = 0.7
+CLIENTS: Final = 16
+CAPACITY_S: Final = 20.0
+SIZES: Final = ((0.3, 1), (0.3, 1), (0.3, 20), (2.0, 1), (2.0, 1), (2.0, 20), (2.0, 0), (12.0, 1))
+"""Megapixels and faces, sent in turn."""
+QUERIES: Final = (
+    "detect?store=none",
+    "mask?method=gaussian&store=none",
+    "detect?store=both",
+    "mask?method=pixelate&format=png&store=none",
+    "mask?method=solid&format=webp&store=both",
+)
+SAMPLE_S: Final = 2.0
+WARM_UP: Final = 1 / 3
+"""Share of the time before growth is looked for; allocators and caches fill up in it."""
+LEAST: Final = {"memory": 2.0, "descriptors": 1.0, "threads": 1.0}
+"""Growth that is nothing, over the time after the warm-up: MiB, and one of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look at one process."""
+
+    time_s: float
+    memory: float  # resident, MiB
+    descriptors: float
+    threads: float
+
+
+@dataclass
+class Soak:
+    """A service under steady load, looked at from time to time."""
+
+    running: Victim
+    samples: dict[tuple[str, int], list[Sample]] = field(default_factory=dict)  # of (part, pid)
+    lockers: list[tuple[float, float]] = field(default_factory=list)  # seconds, MiB
+    statuses: Counter[str] = field(default_factory=Counter)
+    rate: float = 0.0
+
+    async def drive(self, seconds: float) -> None:
+        """Find the capacity, then ask for a share of it."""
+        bodies = [make_picture(size, faces, seed=number).data for number, (size, faces) in enumerate(SIZES)]
+        async with client(self.running.url, self.running.headers) as session:
+            most = await _capacity(session, bodies)
+            self.rate = SHARE * most
+            looking = asyncio.create_task(self._look())
+            await self._at_rate(session, bodies, seconds)
+            looking.cancel()
+
+    async def _at_rate(self, session: aiohttp.ClientSession, bodies: Sequence[bytes], seconds: float) -> None:
+        began_s = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(round(self.rate * seconds)):
+                await asyncio.sleep(max(0.0, began_s + number / self.rate - time.monotonic()))
+                tasks.create_task(self._one(session, bodies, number))
+
+    async def _one(self, session: aiohttp.ClientSession, bodies: Sequence[bytes], number: int) -> None:
+        answer = await post(session, _path(number), bodies[number % len(bodies)])
+        self.statuses[answer.label] += 1
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.to_thread(self.look)
+            await asyncio.sleep(SAMPLE_S)
+
+    def look(self) -> None:
+        """Sample every process."""
+        now_s = time.monotonic()
+        for process in self.running.processes():
+            with contextlib.suppress(psutil.Error):
+                part = part_of(" ".join(process.cmdline()), process.name())
+                with process.oneshot():
+                    sample = Sample(
+                        now_s,
+                        process.memory_info().rss / 2**20,
+                        process.num_fds(),
+                        process.num_threads(),
+                    )
+                self.samples.setdefault((part, process.pid), []).append(sample)
+        self.lockers.append((now_s, self.running.locker_bytes() / 2**20))
+
+    def trends(self) -> dict[tuple[str, int, str], Trend]:
+        """Of every process that was there all the time, after the warm-up."""
+        times = [time_s for time_s, _ in self.lockers]
+        begin_s = times[0] + WARM_UP * (times[-1] - times[0])
+        least = sum(time_s >= begin_s for time_s in times) - 1
+        found = {}
+        for (part, pid), samples in self.samples.items():
+            late = [sample for sample in samples if sample.time_s >= begin_s]
+            if len(late) < max(least, BLOCKS):
+                continue  # such as a connection of PostgreSQL, which come and go
+            at = np.array([sample.time_s for sample in late])
+            for what in LEAST:
+                values = np.array([getattr(sample, what) for sample in late], np.float64)
+                found[part, pid, what] = trend_of(at, values)
+        return found
+
+    def locker_trend(self) -> Trend:
+        """Of the memory between the stages."""
+        begin_s = self.lockers[0][0] + WARM_UP * (self.lockers[-1][0] - self.lockers[0][0])
+        late = np.array([pair for pair in self.lockers if pair[0] >= begin_s])
+        return trend_of(late[:, 0], late[:, 1])
+
+
+async def _capacity(session: aiohttp.ClientSession, bodies: Sequence[bytes]) -> float:
+    """Answers a second of the same mix, with clients that wait for theirs."""
+    ended_s = time.monotonic() + CAPACITY_S
+    count = 0
+
+    async def one_client(number: int) -> None:
+        nonlocal count
+        while time.monotonic() < ended_s:
+            await post(session, _path(number), bodies[number % len(bodies)])
+            number += CLIENTS
+            count += 1
+
+    await asyncio.gather(*(one_client(number) for number in range(CLIENTS)))
+    return count / CAPACITY_S
+
+
+def _path(number: int) -> str:
+    return f"/api/v1/{QUERIES[number // len(SIZES) % len(QUERIES)]}"
+
+
+def findings(soak: Soak) -> list[Finding]:
+    """Judge it."""
+    trends = soak.trends()
+    tests = len(trends) + 1
+    found = []
+    for what, least in LEAST.items():
+        of_kind = {(part, pid): trend for (part, pid, kind), trend in trends.items() if kind == what}
+        growing = {key: trend for key, trend in of_kind.items() if trend.grows(least, tests)}
+        total = sum(trend.slope for trend in of_kind.values())
+        unit = " MiB" if what == "memory" else ""
+        text = "; ".join(
+            f"{part} {pid}: +{trend.slope:.1f}{unit} an hour [{trend.low:.1f}, {trend.high:.1f}], "
+            f"p = {trend.p:.1g}"
+            for (part, pid), trend in growing.items()
+        )
+        found.append(
+            Finding(
+                f"{what} of no process grow" + ("s" if what == "memory" else ""),
+                text
+                or f"{len(of_kind)} processes, together {total:+.1f}{unit} an hour, none of it significant",
+                bool(of_kind) and not growing,
+            )
+        )
+    lockers = soak.locker_trend()
+    found.append(
+        Finding(
+            "the memory between the stages does not grow",
+            f"{lockers.slope:+.1f} MiB an hour, p = {lockers.p:.1g}, median {lockers.level:.0f} MiB",
+            not lockers.grows(LEAST["memory"], tests),
+        )
+    )
+    share = soak.statuses["200"] / max(1, soak.statuses.total())
+    found.append(Finding("at this load every request is answered", f"{dict(soak.statuses)}", share == 1.0))
+    return found
+
+
+def notes(soak: Soak) -> list[str]:
+    """Each process's memory, for the reader."""
+    lines = [f"{soak.rate:.1f} requests a second, {SHARE:.0%} of what {CLIENTS} clients get"]
+    for (part, pid, what), trend in sorted(soak.trends().items()):
+        if what == "memory":
+            lines.append(
+                f"{part} {pid}: {trend.level:.0f} MiB, {trend.slope:+.2f} an hour "
+                f"[{trend.low:.2f}, {trend.high:.2f}], p = {trend.p:.2g}"
+            )
+    return lines
+
+
+def prove(folder: Path, effort: Effort) -> Proof:
+    """The whole time."""
+    with victim(folder, effort.config) as running:
+        soak = Soak(running)
+        run(soak.drive(effort.soak_s))
+    return Proof([*findings(soak), running.leaves_nothing()], notes(soak))
+
+
+SOAK: Final = Promise("soak", "Memory stays flat over a long run", prove)
