@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -67,4 +66,4 @@ async def test_those_who_send_slowly_or_nothing_take_no_place_and_are_ended(
     await asyncio.wait(running)
     for crowd in crowds:
         assert set(crowd.ended) <= crowd.rudeness.expected, crowd.rudeness.name
-    assert "Invalid HTTP request" not in Path(service.log).read_text()
+    assert "Invalid HTTP request" not in service.log.read_text()
