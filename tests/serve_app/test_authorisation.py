@@ -17,6 +17,7 @@ pytestmark = pytest.mark.postgres
 OPEN: Final = {
     ("GET", "/health"),
     ("GET", "/livez"),
+    ("GET", "/api/v1/receipts/key"),
     ("GET", "/readyz"),
     ("POST", f"{AUTH_PATH}/login"),
     ("POST", f"{AUTH_PATH}/logout"),
