@@ -96,10 +96,11 @@ class Cluster:
         if self._is_started:
             return
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-        if self._address is None:
-            ray.init("local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
-        else:
-            ray.init(self._address, **quiet)
+        own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        try:
+            ray.init(self._address or "local", **({} if self._address else own), **quiet)
+        except Exception as error:  # Ray has no error of its own for this
+            raise RedactionError(f"Ray cannot be reached or started ({_last_line(error)})") from error
         self._is_started = True
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
