@@ -6,7 +6,7 @@ CONSOLE := serve_app/console
 CONSOLE_SOURCES := $(shell find $(CONSOLE) \( -name node_modules -o -name dist -o -name __pycache__ \) -prune \
 	-o -type f ! -name openapi.json ! -name schema.d.ts -print)
 
-.PHONY: serve console test check format docs load torture clean
+.PHONY: serve console test check format docs load torture fuzz clean
 
 serve: $(VENV)/.serve
 	@$(MAKE) --no-print-directory console || echo "The service works without its console; make console tries again."
@@ -42,6 +42,10 @@ load: $(VENV)/.dev
 # The promises of RELIABILITY.md, one after the other, in some two hours: make torture TORTURE='--only crash-only'.
 torture: $(VENV)/.dev
 	$(BIN)/python -m loadtests.torture $(TORTURE)
+
+# What strangers send, mutated for ten minutes a target, or FUZZ='picture --seconds 3600'; findings lie in var/fuzz.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 clean:
 	rm -rf $(VENV) $(CONSOLE)/dist $(CONSOLE)/node_modules var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

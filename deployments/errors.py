@@ -23,6 +23,10 @@ class UncertainFacesError(FaceError):
     """There are faces under the confidence, and the request wants no picture then."""
 
 
+class ResidualFacesError(FaceError):
+    """Faces are still found in the masked picture, however hard they are hidden."""
+
+
 class ChoiceError(FaceError):
     """What was to be hidden or left is no part of this picture, or contradicts itself."""
 

@@ -1,89 +1,52 @@
 """The order of the stages, and nothing else: over Ray Serve handles, or in one process without Ray."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
-from ray.exceptions import RayError
-from ray.serve.exceptions import BackPressureError, RayServeException
-from ray.serve.handle import DeploymentHandle
 
-from deployments.calls import CalleeLostError, Caller
 from deployments.deadline import Deadline
 from deployments.decoding.decode import decode
 from deployments.detection.batch import BatchItem, infer_batch
 from deployments.detection.search import search
-from deployments.errors import DeadlineExceededError, MaskingError, OverloadedError, StageLostError
+from deployments.errors import MaskingError
 from deployments.masking.boxes import boxes_to_hide
 from deployments.masking.choice import check_regions
+from deployments.masking.fill import fill_picture, with_patch
 from deployments.masking.lossless import check_lossless, mask_lossless
 from deployments.masking.mask import mask
-from deployments.metrics import DECODED_PIXELS, STAGE_LOST
+from deployments.masking.regions import region_boxes
+from deployments.masking.verify import hide_until_unseen, left_faces, residual_faces, second_look
+from deployments.metrics import DECODED_PIXELS
 from deployments.parcels import DecodedParcel, MaskedParcel
 from deployments.poison import Quarantine
+from deployments.stage import Stage
 from deployments.transport import INLINE, Locker, Lockers, OtherHostError, Parcel, receive, send
-from deployments.types import Analysed, Anonymised, Decoded, Inferred, Masked, MaskParams, ServedModel
+from deployments.types import (
+    EVERY_FACE,
+    Analysed,
+    Anonymised,
+    Decoded,
+    ImageInfo,
+    Inferred,
+    Masked,
+    MaskParams,
+    Picture,
+    ServedModel,
+)
 from models.errors import FaceError, InferenceError
 from models.scrfd import Scrfd
 from models.types import Detail, DetectParams, Float32Array
 
 T = TypeVar("T")
+
+
 logger = logging.getLogger("face_api.pipeline")
-
-
-class Stage:
-    """One stage as the ingress calls it: straight where a replica is on this host, else through Ray."""
-
-    def __init__(self, deployment: str, handle: DeploymentHandle[Any], caller: Caller) -> None:
-        self._deployment = deployment
-        STAGE_LOST.expect(deployment)
-        self._handle = handle
-        self._caller = caller
-
-    @property
-    def replicas(self) -> int:
-        """How many there are on this host, at least 1."""
-        return self._caller.callees or 1
-
-    async def ask(self, method: str, deadline: Deadline, *arguments: object) -> Any:  # noqa: ANN401 - the method's own
-        """A method's answer; errors it returned as values are raised here.
-
-        Whoever stops waiting, because of the deadline or a client that left, cancels the work. The stage
-        hears of it too late at times, and its answer is lost; what it sent goes with the request's locker.
-        """
-        try:
-            async with asyncio.timeout(max(deadline.left_s, 0.0)):
-                if await self._caller.finds_callee():
-                    value = await self._caller.call(method, *arguments)
-                else:
-                    value = await self._through_ray(method, arguments)
-        except TimeoutError as error:
-            raise DeadlineExceededError(
-                "the request's deadline passed before its result was ready"
-            ) from error
-        except BackPressureError as error:
-            raise OverloadedError("the service is at its limit; try again shortly") from error
-        except (CalleeLostError, RayError, RayServeException) as error:
-            STAGE_LOST.inc(self._deployment)
-            event = {"event": "a call of a stage failed", "deployment": self._deployment}
-            logger.warning(json.dumps({**event, "reason": type(error).__name__}))
-            raise StageLostError("a stage of the service is restarting; try again shortly") from error
-        if isinstance(value, FaceError):
-            raise value
-        return value
-
-    async def _through_ray(self, method: str, arguments: tuple[object, ...]) -> Any:  # noqa: ANN401 - see above
-        response = getattr(self._handle, method).remote(*arguments)
-        try:
-            return await response
-        except asyncio.CancelledError:
-            response.cancel()
-            raise
 
 
 class ServePipeline:
@@ -131,19 +94,45 @@ class ServePipeline:
         upload = send(np.frombuffer(data, np.uint8), locker)
         decoded = await self._decode(data, upload, not masking.lossless, params.detail, locker, deadline)
         check_regions(masking.regions, decoded.info.width, decoded.info.height)
+        if (fill_image := fill_picture(masking)) is not None:
+            masking = with_patch(masking, await self._decode_patch(fill_image, deadline))
         with _in_flight(decoded):
             analysed = await self._find(decoded, params, deadline)
             boxes, skipped = boxes_to_hide(analysed.inferred, params, masking.choice)
-            if masking.lossless:
-                parcel = await self._hide_lossless(data, upload, decoded, boxes, masking, deadline)
-            else:
-                parcel = await self._hide(decoded, boxes, masking, deadline)
-        encoded = receive(parcel.data).tobytes()
-        if not encoded or parcel.regions_masked != len(boxes) + len(masking.regions):
-            raise MaskingError("the masker's answer is no masked picture")
-        times = (parcel.mask_ms, parcel.encode_ms)
-        masked = Masked(encoded, parcel.regions_masked, *times, parcel.strength_raised)
-        return Anonymised(analysed, masked, parcel.queue_ms, skipped)
+
+            async def hide(masking: MaskParams) -> MaskedParcel:
+                if masking.lossless:
+                    parcel = await self._hide_lossless(data, upload, decoded, boxes, masking, deadline)
+                else:
+                    parcel = await self._hide(decoded, boxes, masking, deadline)
+                if parcel.regions_masked != len(boxes) + masking.region_count:
+                    raise MaskingError("the masker's answer is no masked picture")
+                return parcel
+
+            if not masking.verify:
+                return _anonymised(analysed, await hide(masking), boxes, masking, skipped)
+            left = left_faces(analysed.inferred.detections.boxes, boxes)
+
+            async def look(parcel: MaskedParcel) -> Float32Array:
+                found = await self._look_again(parcel, decoded.info, params, locker, deadline)
+                return residual_faces(found, left, masking)
+
+            last = await hide_until_unseen(hide, look, masking)
+            done = _anonymised(analysed, last.masked, boxes, last.masking, skipped)
+            return replace(done, residual_faces=last.residual_faces, verify_ms=last.look_ms)
+
+    async def _look_again(
+        self, parcel: MaskedParcel, info: ImageInfo, params: DetectParams, locker: Locker, deadline: Deadline
+    ) -> Float32Array:
+        """Every face (N, 4) in a masked picture, through the same stages; its canvases lie behind it."""
+        params = second_look(params)
+        decoded: DecodedParcel = await self._decoder.ask(
+            "decode", deadline, parcel.data, False, params.detail, locker, deadline.left_s
+        )
+        if (decoded.info.width, decoded.info.height) != (info.width, info.height):
+            raise MaskingError("the masked picture is not of its original's size")
+        found = (await self._find(decoded, params, deadline)).inferred
+        return boxes_to_hide(found, params, EVERY_FACE)[0]
 
     async def _hide(
         self, decoded: DecodedParcel, boxes: Float32Array, masking: MaskParams, deadline: Deadline
@@ -186,6 +175,12 @@ class ServePipeline:
             )
         return decoded
 
+    async def _decode_patch(self, fill_image: bytes, deadline: Deadline) -> Picture | None:
+        """Inline: the request's locker is laid out for one picture."""
+        upload = send(np.frombuffer(fill_image, np.uint8), INLINE)
+        decoded = await self._decode(fill_image, upload, True, "fast", INLINE, deadline)
+        return None if decoded.picture is None else decoded.picture.unpack()
+
     async def _find(self, decoded: DecodedParcel, params: DetectParams, deadline: Deadline) -> Analysed:
         is_alone = self._in_flight <= self._detector.replicas
         canvases = (decoded.canvas, *decoded.tiles)
@@ -223,7 +218,7 @@ class LocalPipeline:
     async def served_model(self) -> ServedModel:
         """The model in use."""
         scrfd = self._scrfd
-        return ServedModel(scrfd.name, scrfd.supports_landmarks, scrfd.provider, scrfd.licence)
+        return ServedModel(scrfd.name, scrfd.supports_landmarks, scrfd.provider, scrfd.licence, scrfd.digest)
 
     async def detect(self, data: bytes, params: DetectParams, timeout_s: float) -> Analysed:
         """Find the faces of an encoded picture."""
@@ -240,16 +235,35 @@ class LocalPipeline:
             check_lossless(data, masking)
         decoded = await self._decode(data, not masking.lossless, params.detail)
         check_regions(masking.regions, decoded.info.width, decoded.info.height)
+        if (fill_image := fill_picture(masking)) is not None:
+            masking = with_patch(masking, (await self._decode(fill_image, True, "fast")).picture)
         inferred = await self._infer(decoded, params, deadline)
         boxes, skipped = boxes_to_hide(inferred, params, masking.choice)
-        if masking.lossless:
-            size = decoded.info.width, decoded.info.height
-            masked = await asyncio.to_thread(mask_lossless, data, *size, boxes, masking)
-        elif decoded.picture is None:
-            raise InferenceError("the decoder sent no picture to mask")
-        else:
-            masked = await asyncio.to_thread(mask, decoded.picture, boxes, masking)
-        return Anonymised(_analysed(decoded, 0.0, inferred), masked, 0.0, skipped)
+        size = decoded.info.width, decoded.info.height
+
+        async def hide(masking: MaskParams) -> Masked:
+            if masking.lossless:
+                return await asyncio.to_thread(mask_lossless, data, *size, boxes, masking)
+            if decoded.picture is None:
+                raise InferenceError("the decoder sent no picture to mask")
+            # Verifying begins anew from the original: then it must not be written to.
+            pixels = decoded.picture.pixels.copy() if masking.verify else decoded.picture.pixels
+            picture = Picture(pixels, decoded.picture.icc_profile)
+            return await asyncio.to_thread(mask, picture, boxes, masking)
+
+        analysed = _analysed(decoded, 0.0, inferred)
+        if not masking.verify:
+            return Anonymised(analysed, await hide(masking), 0.0, skipped, hidden=_hidden(boxes, masking))
+        left = left_faces(inferred.detections.boxes, boxes)
+
+        async def look(masked: Masked) -> Float32Array:
+            again = second_look(params)
+            found = await self._infer(await self._decode(masked.data, False, again.detail), again, deadline)
+            return residual_faces(boxes_to_hide(found, again, EVERY_FACE)[0], left, masking)
+
+        last = await hide_until_unseen(hide, look, masking)
+        hidden = _hidden(boxes, last.masking)
+        return Anonymised(analysed, last.masked, 0.0, skipped, last.residual_faces, last.look_ms, hidden)
 
     async def _decode(self, data: bytes, keep_picture: bool, detail: Detail) -> Decoded:
         return await asyncio.to_thread(
@@ -270,6 +284,25 @@ class LocalPipeline:
         async with self._session:
             (answer,) = await asyncio.to_thread(infer_batch, self._scrfd, [item])
         return answer
+
+
+def _anonymised(
+    analysed: Analysed, parcel: MaskedParcel, boxes: Float32Array, masking: MaskParams, skipped: int
+) -> Anonymised:
+    encoded = receive(parcel.data).tobytes()
+    if not encoded:
+        raise MaskingError("the masker's answer is no masked picture")
+    times = (parcel.mask_ms, parcel.encode_ms)
+    masked = Masked(encoded, parcel.regions_masked, *times, parcel.strength_raised)
+    return Anonymised(analysed, masked, parcel.queue_ms, skipped, hidden=_hidden(boxes, masking))
+
+
+def _hidden(boxes: Float32Array, masking: MaskParams) -> Float32Array:
+    """(N, 4) all that was hidden: faces, then regions."""
+    if not masking.region_count:
+        return boxes
+    hidden: Float32Array = np.concatenate([boxes, region_boxes(masking.regions + masking.black)])
+    return hidden
 
 
 def _analysed(decoded: Decoded | DecodedParcel, queue_ms: float, inferred: Inferred) -> Analysed:

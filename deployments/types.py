@@ -1,15 +1,17 @@
 """What the decoding and masking stages exchange."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
-from models.types import Canvas, Detections, DetectParams, PassKind, UInt8Array
+import numpy as np
+
+from models.types import Canvas, Detections, DetectParams, Float32Array, PassKind, UInt8Array
+
+NO_BOXES: Final[Float32Array] = np.empty((0, 4), np.float32)
 
 InputFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "heif"]
 MaskMethod = Literal["gaussian", "pixelate", "solid", "elliptical"]
 MaskShape = Literal["rect", "ellipse"]
-MaskFill = Literal["blur", "pixelate", "solid"] | tuple[int, int, int]
-"""What lies over a face: made of its own pixels, black, or one colour (R, G, B)."""
 
 OutputFormat = Literal["jpeg", "png", "webp"]
 
@@ -45,6 +47,17 @@ class Decoded:
     tiles: tuple[Canvas, ...] = ()  # the picture at its own size, for `detail=max`
 
 
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A picture that is to lie over faces."""
+
+    pixels: UInt8Array  # (h, w, 3) RGB
+
+
+MaskFill = Literal["blur", "pixelate", "solid", "image"] | tuple[int, int, int] | Patch
+"""What lies over a face: made of its own pixels, black, one colour (R, G, B), or another picture, which is
+`image` until it is decoded."""
+
 Region = tuple[float, float, float, float]
 """x, y, width, height in pixels of the upright picture: finite, from 0 on, not empty."""
 
@@ -76,7 +89,15 @@ class MaskParams:
     has_floor: bool = True  # a strength that would not hide a face is raised
     regions: tuple[Region, ...] = ()  # hidden as well, without padding
     choice: FaceChoice = EVERY_FACE
+    fill_image: bytes | None = None  # an encoded picture; of fill="image", None otherwise
     lossless: bool = False  # change nothing of a JPEG but the blocks under masks; quality is the file's own
+    verify: bool = False  # look at the masked picture again, and hide harder what is still found
+    black: tuple[Region, ...] = ()  # hidden in black, over everything else: what was still found
+
+    @property
+    def region_count(self) -> int:
+        """How many regions are hidden beside faces."""
+        return len(self.regions) + len(self.black)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +156,9 @@ class Anonymised:
     masked: Masked
     mask_queue_ms: float  # waiting for a thread of the Masker
     faces_skipped: int = 0  # found, and left as they are because the client asked for it
+    residual_faces: int | None = None  # still found in the first masked picture; None: nobody looked
+    verify_ms: float | None = None  # all that looking again took
+    hidden: Float32Array = field(default_factory=lambda: NO_BOXES)  # (N, 4) faces without padding, regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +169,7 @@ class ServedModel:
     supports_landmarks: bool
     provider: str  # what computes, such as "CUDAExecutionProvider" or "OpenVINO CPU int8"
     licence: str
+    digest: str = ""  # SHA-256 of its file
 
 
 class FacePipeline(Protocol):

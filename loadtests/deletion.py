@@ -51,7 +51,7 @@ async def seed(settings: Settings, data: bytes, count: int) -> list[UUID]:
             image_id = left.pop()
             key = original_key(image_id, "seed.jpg")
             await objects.put(key, data, "image/jpeg")
-            await images.insert(Image(image_id, "seed.jpg", "image/jpeg", len(data), 64, 64, key))
+            await images.insert(Image(image_id, "seed.jpg", "image/jpeg", len(data), 64, 64, key, None))
 
     await asyncio.gather(*(work() for _ in range(SEEDERS)))
     await objects.close()

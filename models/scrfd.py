@@ -45,6 +45,7 @@ class Scrfd:
     def __init__(self, model: ResolvedModel, session: Session) -> None:
         self.name = model.name
         self.licence = model.licence
+        self.digest = model.digest
         self.provider = session.provider
         self.supports_landmarks = session.supports_landmarks
         self.workers = session.workers

@@ -9,7 +9,6 @@ import binascii
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -112,6 +111,7 @@ class Access:
         accounts = self.accounts()
         authorization = request.headers.getlist("authorization")
         if authorization:
+            refuse_cross_site(request)  # browsers remember passwords of addresses, and send them unasked
             username, password = _basic(authorization)
             return await accounts.check(username, password, self.address(request))
         token = session_token(request)
@@ -179,7 +179,7 @@ def refuse_cross_site(request: Request) -> None:
     site = request.headers.get("sec-fetch-site")
     if site is None:  # an old browser, or none
         origin = request.headers.get("origin")
-        is_own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+        is_own = origin is None or origin.partition("://")[2] == request.headers.get("host")
     else:
         is_own = site in SAME_SITE
     if not is_own:

@@ -47,16 +47,21 @@ class Admission:
         REQUESTS_IN_FLIGHT_LIMIT.set(settings.max_in_flight)
 
     async def run(
-        self, request: Request, work: Callable[[Upload, float], Awaitable[T]], detail: Detail = "fast"
+        self,
+        request: Request,
+        work: Callable[[Upload, float], Awaitable[T]],
+        detail: Detail = "fast",
+        fetch: Callable[[], Awaitable[Upload]] | None = None,
     ) -> Timed[T]:
         """Read the upload and give it to `work`, with the seconds left of the deadline.
 
         A place is taken once the upload is whole: clients that are slow to send theirs keep nobody out.
 
         Args:
-            request: Whose body has the upload.
-            work: What to do with it.
+            request: Of the client.
+            work: What is done with the upload.
             detail: At `max` the picture's tiles take memory as well.
+            fetch: Gets the picture from elsewhere; the request has no body then.
 
         Raises:
             OverloadedError: Too many are in flight, or it would wait too long; the body was not read.
@@ -69,7 +74,11 @@ class Admission:
             try:
                 async with self._deadline() as deadline:
                     self._refuse_if_full()
-                    upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
+                    if fetch is None:
+                        upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
+                    else:
+                        upload = await fetch()
+                        keep(len(upload.data))
                     work_on = self._timed(upload, work, deadline, detail)
                     return await unless_disconnected(request.receive, work_on)
             finally:

@@ -15,6 +15,7 @@ from serve_app.database_tier import DatabaseTier
 from serve_app.middleware.request_log import RequestLog
 from serve_app.openapi import add_security
 from serve_app.ratelimit.client import LedgerPort, RateLimiter
+from serve_app.receipts.issue import Receipts
 from serve_app.routers import admin_data, api_keys
 from serve_app.routers.admin_auth import admin_auth_router
 from serve_app.routers.admin_pictures import admin_pictures_router
@@ -24,6 +25,7 @@ from serve_app.routers.console import console_router
 from serve_app.routers.docs import add_docs
 from serve_app.routers.health import health_router
 from serve_app.routers.images import images_router
+from serve_app.routers.receipts import receipts_router
 from serve_app.services.processing import Processing
 from serve_app.settings import Settings
 from serve_app.storage_tier import StorageTier
@@ -69,9 +71,11 @@ def create_app(settings: Settings, pipeline: FacePipeline, ledger: LedgerPort) -
     app.state.storage = storage
     admission = Admission(settings)
     processing = Processing(pipeline, None if storage is None else storage.recorder)
+    receipts = Receipts(pipeline, settings.receipt_key_file, is_required=settings.receipt_key is not None)
     routers = (
-        images_router(processing, admission),
+        images_router(processing, admission, receipts),
         batch_router(Batches(processing, admission, settings)),
+        receipts_router(receipts),
         admin_auth_router(settings),
         api_keys.router,
         admin_data.router,

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 from starlette.datastructures import Headers
@@ -13,6 +14,8 @@ from starlette.types import Receive
 from models.errors import FaceError
 
 PART: Final = "image"
+FILL_PART: Final = "fill_image"
+MOST_FILL_BYTES: Final = 256 * 1024
 ENVELOPE_BYTES: Final = 64 * 1024
 """What multipart may add to the picture: boundaries, headers, small other parts."""
 MAX_PARTS: Final = 16
@@ -34,7 +37,7 @@ class UnsupportedBodyError(FaceError):
 
 
 class MalformedBodyError(FaceError):
-    """The multipart body is broken, or has no part `image`."""
+    """The multipart body is broken, or a part is missing or there twice."""
 
 
 class ClientDisconnectedError(FaceError):
@@ -47,6 +50,8 @@ class Upload:
 
     data: bytes  # the encoded picture
     filename: str | None  # as the client named it: not to be trusted
+    image_id: UUID | None = None  # it was taken from storage
+    fill_image: bytes | None = None  # the encoded picture that is to lie over faces
 
 
 class BodyStream:
@@ -99,7 +104,8 @@ async def read_upload(body: BodyStream, headers: Headers, max_bytes: int) -> Upl
     Args:
         body: Of the request.
         headers: Of the request.
-        max_bytes: Of the picture; a multipart envelope may add ENVELOPE_BYTES.
+        max_bytes: Of the picture; a multipart envelope may add ENVELOPE_BYTES, and MOST_FILL_BYTES the
+            picture that is to lie over faces.
 
     Raises:
         BodyTooLargeError, EmptyUploadError, UnsupportedBodyError, MalformedBodyError,
@@ -111,7 +117,7 @@ async def read_upload(body: BodyStream, headers: Headers, max_bytes: int) -> Upl
     is_multipart = content_type == "multipart/form-data"
     if not (is_multipart or content_type.startswith("image/") or content_type == "application/octet-stream"):
         raise UnsupportedBodyError(f"Content-Type {content_type or '(none)'!r} is not accepted; {ACCEPTED}")
-    limit = max_bytes + (ENVELOPE_BYTES if is_multipart else 0)
+    limit = max_bytes + (ENVELOPE_BYTES + MOST_FILL_BYTES if is_multipart else 0)
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(max_bytes)
@@ -145,34 +151,41 @@ async def _read_multipart(body: BodyStream, boundary: str, max_bytes: int) -> Up
 
 
 async def _parse(body: BodyStream, parser: PushMultipartParser, max_bytes: int) -> Upload:
-    parts: list[list[bytes]] = []  # every part called `image`
+    most = {PART: max_bytes, FILL_PART: MOST_FILL_BYTES}
+    found: dict[str, list[list[bytes]]] = {name: [] for name in most}  # every part of these names
     filename: str | None = None
     current: list[bytes] | None = None
-    picture_size = total = 0
+    name, size, total = "", 0, 0
     while not body.ended:
         chunk = await body.next()
         total += len(chunk)
-        if total > max_bytes + ENVELOPE_BYTES:
+        if total > sum(most.values()) + ENVELOPE_BYTES:
             raise _too_large(max_bytes)
         if not chunk or parser.closed:
             continue
         for event in parser.parse(chunk):
             if isinstance(event, MultipartSegment):
-                current = [] if event.name == PART else None
-                if current is not None:
-                    parts.append(current)
+                name, size, current = event.name, 0, None
+                if name in found:
+                    current = []
+                    found[name].append(current)
+                if name == PART:
                     filename = event.filename
             elif event and current is not None:
-                picture_size += len(event)
-                if picture_size > max_bytes:
-                    raise _too_large(max_bytes)
+                size += len(event)
+                if size > most[name]:
+                    raise _too_large(most[name], name)
                 current.append(bytes(event))
     parser.close()
-    if len(parts) != 1:
-        found = "is missing" if not parts else "was sent more than once"
-        raise MalformedBodyError(f"the part `{PART}` {found}; {ACCEPTED}")
-    return Upload(b"".join(parts[0]), filename)
+    pictures, fills = found[PART], found[FILL_PART]
+    if len(pictures) != 1:
+        problem = "is missing" if not pictures else "was sent more than once"
+        raise MalformedBodyError(f"the part `{PART}` {problem}; {ACCEPTED}")
+    if len(fills) > 1:
+        raise MalformedBodyError(f"the part `{FILL_PART}` was sent more than once")
+    return Upload(b"".join(pictures[0]), filename, None, b"".join(fills[0]) if fills else None)
 
 
-def _too_large(max_bytes: int) -> BodyTooLargeError:
-    return BodyTooLargeError(f"the upload is larger than {max_bytes} bytes, the most that is accepted")
+def _too_large(max_bytes: int, name: str = PART) -> BodyTooLargeError:
+    what = "the upload" if name == PART else f"the part `{name}`"
+    return BodyTooLargeError(f"{what} is larger than {max_bytes} bytes, the most that is accepted")

@@ -13,8 +13,9 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments import tracing
 from deployments.calls import Caller
-from deployments.pipeline import ServePipeline, Stage
+from deployments.pipeline import ServePipeline
 from deployments.replica import HEALTH_CHECK_PERIOD_S, set_up_replica
+from deployments.stage import Stage
 from serve_app import metrics
 from serve_app.app import create_app
 from serve_app.doorway import Doorway

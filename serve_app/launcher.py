@@ -35,6 +35,7 @@ from serve_app.embedded.postgres import EmbeddedPostgres
 from serve_app.embedded.s3 import EmbeddedS3
 from serve_app.first_start import first_start
 from serve_app.migrate import migrate
+from serve_app.receipts.key import make_key_file
 from serve_app.rollout import Running, StartError, is_alive, read_config, reason
 from serve_app.settings import OFF, Settings
 from serve_app.storage_tier import environment_of
@@ -123,6 +124,8 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
         console.print(f"[bold yellow]{note}[/]")
     console.print(f"starting {resolved.name}; this takes half a minute")
     set_ray_switches()
+    if settings.receipt_key is None:
+        make_key_file(settings.receipt_key_file)
     with _counting(settings), _log_pipe(settings), _database(settings), _objects(settings, has_storage):
         try:
             running = _deploy(config, named or resolved.setting)

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from deployments.types import MaskMethod, MaskParams, MaskShape, OutputFormat
+from deployments.decoding.decode import decode
+from deployments.masking.fill import MOST_PIXELS, with_patch
+from deployments.types import MaskFill, MaskMethod, MaskParams, MaskShape, OutputFormat
 from models.errors import FaceError
 from models.resolve import resolve_model
 from models.scrfd import Scrfd
@@ -90,7 +92,8 @@ def mask_files(
     every: Annotated[int, typer.Option(min=1, max=30, help="Look at each N-th frame of films only.")] = 1,
     audio: Annotated[bool, typer.Option(help="Keep the sound of films.")] = True,
     shape: Annotated[MaskShape | None, typer.Option(help="In place of the method's.")] = None,
-    fill: Annotated[str | None, typer.Option(help="blur, pixelate, solid or color:#rrggbb.")] = None,
+    fill: Annotated[str | None, typer.Option(help="blur, pixelate, solid, image or color:#rrggbb.")] = None,
+    fill_image: Annotated[Path | None, typer.Option(help="Of --fill image.", exists=True)] = None,
     has_floor: Annotated[
         bool,
         typer.Option("--strength-floor/--no-strength-floor", help="Raise a strength that hides nothing."),
@@ -105,6 +108,9 @@ def mask_files(
     lossless: Annotated[
         bool, typer.Option("--lossless", help="JPEG to JPEG: encode only the blocks under masks anew.")
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Look at each masked picture again; hide harder what shows.")
+    ] = False,
 ) -> None:
     """Hide faces: writes one picture or film for each input. Exit code 1 if one failed."""
     params = _detect_params(confidence, nms_threshold, max_faces, detail, uncertain, mask_confidence)
@@ -117,11 +123,12 @@ def mask_files(
             image_format,
             quality,
             shape,
-            None if fill is None else parse_fill(fill),
+            _fill(fill, fill_image),
             has_floor,
             () if regions is None else parse_regions(regions),
             choice,
-            lossless,
+            lossless=lossless,
+            verify=verify,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
@@ -172,6 +179,17 @@ def _detect_params(
             "; ".join(problem["msg"] for problem in error.errors()), param_hint="--mask-confidence"
         ) from error
     return query.detect_params()
+
+
+def _fill(fill: str | None, fill_image: Path | None) -> MaskFill | None:
+    """What `--fill` says; its picture is decoded here once."""
+    parsed = None if fill is None else parse_fill(fill)
+    if parsed != "image":
+        return parsed
+    if fill_image is None:
+        raise ValueError("--fill image needs a picture: --fill-image FILE")
+    decoded = decode(fill_image.read_bytes(), max_pixels=MOST_PIXELS, keep_picture=True)
+    return with_patch(MaskParams(), decoded.picture).fill
 
 
 def pictures(paths: Iterable[Path], *, films_too: bool = False) -> Iterable[Path]:

@@ -12,7 +12,7 @@ from serve_app.schemas.batch import BatchLine, BatchManifest
 from serve_app.schemas.detect import DetectResponse
 from serve_app.schemas.errors import ErrorResponse
 from serve_app.schemas.health import HealthResponse
-from serve_app.schemas.mask import MaskResponse
+from serve_app.schemas.mask import MaskResponse, ReceiptResponse
 
 REASONS: Final = {
     400: "The upload is empty, truncated or corrupt.",
@@ -43,6 +43,10 @@ MASK_HEADERS: Final = {
     ),
     "X-Uncertain-Faces": (
         "Faces under `confidence`, where `uncertain` looks for them; `mask` hid them, `report` did not.",
+        "integer",
+    ),
+    "X-Residual-Faces": (
+        "With `verify`: faces still found in the first masked picture, and hidden harder since.",
         "integer",
     ),
     "X-Faces-Skipped": (
@@ -103,6 +107,24 @@ BATCH_UPLOAD: Final[dict[str, Any]] = {
                 }
             },
             "application/zip": {"schema": {"type": "string", "format": "zip"}},
+        },
+    }
+}
+MASK_UPLOAD: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": False,  # with image_id there is none
+        "description": UPLOAD["requestBody"]["description"]
+        + " `fill_image` is for `fill=image`: a JPEG, PNG, "
+        "WebP or GIF of at most 256 KiB and a megapixel.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": PICTURE, "fill_image": PICTURE},
+                }
+            },
+            "image/*": {"schema": PICTURE},
         },
     }
 }
@@ -192,12 +214,13 @@ def mask_docs() -> dict[str, Any]:
     ok = {
         "description": "The picture with every face hidden, without metadata.",
         "headers": {**REQUEST_ID, **RATE_LIMIT, **headers},
+        "model": ReceiptResponse,  # with `receipt=true`
         "content": {f"image/{kind}": {"schema": PICTURE} for kind in ("jpeg", "png", "webp")},
     }
     return {
-        "responses": {200: ok, **_failures(*UPLOAD_FAILURES)},
+        "responses": {200: ok, **_failures(*UPLOAD_FAILURES, 404)},
         "response_class": Response,
-        **_with_samples("mask", UPLOAD),
+        **_with_samples("mask", MASK_UPLOAD),
     }
 
 
@@ -228,7 +251,7 @@ def detect_test_docs() -> dict[str, Any]:
 def mask_test_docs() -> dict[str, Any]:
     """Arguments of the mask test route."""
     ok = {"description": "The faces and the masked picture.", "model": MaskResponse, "headers": REQUEST_ID}
-    return {"responses": {200: ok, **_failures(*UPLOAD_FAILURES)}, "openapi_extra": UPLOAD}
+    return {"responses": {200: ok, **_failures(*UPLOAD_FAILURES)}, "openapi_extra": MASK_UPLOAD}
 
 
 def admin_failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -302,6 +325,12 @@ def _security(path: str) -> list[dict[str, list[str]]]:
     if path.startswith("/api/v1/admin/"):
         return [{"AdminSession": []}, {"AdminBasic": []}]
     return [{API_KEY: []}]
+
+
+def receipt_key_docs() -> dict[str, Any]:
+    """Arguments of the route that shows the public key of receipts."""
+    ok = {"description": "An Ed25519 key as a JWK (RFC 8037).", "headers": REQUEST_ID}
+    return {"responses": {200: ok, **_failures(500, 501)}}
 
 
 def health_docs() -> dict[str, Any]:

@@ -24,6 +24,8 @@ def stage_times(result: Analysed | Anonymised, recorded: Recorded, total_ms: flo
             "mask": result.masked.mask_ms,
             "encode": result.masked.encode_ms,
         }
+        if result.verify_ms is not None:
+            times["verify"] = result.verify_ms
     if recorded.storage_ms is not None:
         times["storage"] = recorded.storage_ms
     return {**times, "total": total_ms}

@@ -36,6 +36,7 @@ class StorageTier:
         self.recorder = Recorder(
             database,
             self.images,
+            self.jobs,
             RecordRepository(database),
             self.cleanup,
             self.objects,

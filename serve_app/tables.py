@@ -77,6 +77,7 @@ images: Final = Table(
     Column("height", Integer, nullable=False),
     Column("s3_key", Text),  # None: the original was not kept
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("key_id", Uuid),  # that sent it, deleted or not; None: keys were off, or rows had none yet
     Index("ix_images_created_at", "created_at", "id"),
     Index("ix_images_s3_key", "s3_key", postgresql_using="hash"),
 )

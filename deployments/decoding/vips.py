@@ -7,7 +7,7 @@ import numpy as np
 import pyvips
 
 from deployments.decoding.exif import UPRIGHT, known_orientation, read_orientation
-from deployments.decoding.header import check_size, read_size
+from deployments.decoding.header import check_heif_sides, check_size, read_size
 from deployments.decoding.icc import colour_space, rgb_profile, sound_profile
 from deployments.decoding.raster import Raster
 from deployments.errors import ImageDecodeError
@@ -46,6 +46,8 @@ def decode_vips(data: bytes, image_format: VipsFormat, max_pixels: int) -> Raste
     claimed = read_size(data, image_format)
     if claimed is not None:
         check_size(*claimed, max_pixels)
+    if image_format == "heif":
+        check_heif_sides(data)
     pages = {"page": 0, "n": 1} if image_format in _PAGED else {}
     # Tolerant libjpeg warnings reach this module only after they were judged harmless.
     fail_on = "truncated" if image_format == "jpeg" else "error"
@@ -58,7 +60,10 @@ def decode_vips(data: bytes, image_format: VipsFormat, max_pixels: int) -> Raste
         keeps_profile = image.interpretation in _RGB and rgb_profile(profile) is not None
         image = _to_rgb(image, sound_profile(profile))
         pixels = _pixels(image)
-    except pyvips.Error as error:  # its text may belong to another thread's picture: never shown
+    except (pyvips.Error, UnicodeDecodeError) as error:
+        if isinstance(error, UnicodeDecodeError):  # the text quotes the file; pyvips must not meet it again
+            pyvips.vips_lib.vips_error_clear()
+        # Its text may belong to another thread's picture: never shown.
         raise ImageDecodeError(f"the {image_format} is truncated or corrupt") from error
     return Raster(
         pixels=pixels,

@@ -66,7 +66,7 @@ class Detector:
     async def served_model(self) -> ServedModel:
         """The model this replica answers with."""
         scrfd = self._scrfd
-        return ServedModel(scrfd.name, scrfd.supports_landmarks, scrfd.provider, scrfd.licence)
+        return ServedModel(scrfd.name, scrfd.supports_landmarks, scrfd.provider, scrfd.licence, scrfd.digest)
 
     async def detect(
         self, canvases: Sequence[CanvasParcel], params: DetectParams, is_alone: bool, timeout_s: float

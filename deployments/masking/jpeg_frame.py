@@ -1,5 +1,6 @@
 """The frame of a JPEG whose blocks are to be changed in place: sizes, sampling, tables (ITU-T T.81 B.2)."""
 
+import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,7 +105,7 @@ def _read_tables(segments: bytes) -> dict[int, tuple[int, ...]]:
         values = segments[position + 1 : position + 1 + 64 * size]
         if len(values) < 64 * size:
             break
-        divisors = [int.from_bytes(values[i * size : (i + 1) * size], "big") for i in range(64)]
+        divisors = struct.unpack(">64H", values) if size == 2 else values
         tables[segments[position] & 15] = tuple(divisors[place] for place in _ZIGZAG)
         position += 1 + 64 * size
     return tables

@@ -17,15 +17,19 @@ from deployments.decoding.icc import colour_space, sound_profile
 from deployments.decoding.jpeg_header import JpegHeader, read_jpeg_header
 from deployments.decoding.sniff import sniff
 from deployments.errors import ImageDecodeError, LosslessRefusedError, MaskingError, UnencodableError
+from deployments.masking.effects import ellipse
+from deployments.masking.footprint import Mask
 from deployments.masking.jpeg_frame import Frame, read_frame
 from deployments.masking.jpeg_segments import JFIF, with_segments
-from deployments.masking.mask import Areas, areas_of, hide_areas
+from deployments.masking.mask import Areas, areas_of, hide_areas, style
+from deployments.masking.runs import Runs, run_length
 from deployments.masking.turbojpeg import Planes, look, rewrite
 from deployments.masking.window import Window, Written, hide_in, windows_of
 from deployments.types import Masked, MaskParams
-from models.types import Float32Array, UInt8Array
+from models.types import Float32Array, Int64Array, UInt8Array
 
-_END: Final = b"\xff\xd9"
+_RUNS_AT_ONCE: Final = 2048
+"""That are read again as one picture: JPEG ends at 65500 lines."""
 
 
 def check_lossless(data: bytes, params: MaskParams) -> None:
@@ -73,10 +77,10 @@ def mask_lossless(data: bytes, width: int, height: int, boxes: Float32Array, par
     areas = areas_of(boxes, params, width, height)
     masks = _Masks(frame, orientation, areas, params)
     copy = rewrite(data, frame, masks.hide)
-    if masks.count != len(boxes) + len(params.regions):
+    if masks.count != len(boxes) + params.region_count:
         raise MaskingError("a face was left out")
+    _check(copy, frame, masks.written)
     result = with_segments(_without_density(copy), _profile(header, frame), orientation)
-    _check(result, frame, masks.written)
     masked_ms = masks.spent_s * 1e3
     rest_ms = (time.perf_counter() - started) * 1e3 - masked_ms
     return Masked(result, masks.count, masked_ms, rest_ms, areas.raised)
@@ -100,13 +104,18 @@ class _Masks:
         """Write every region into the coefficients."""
         started = time.perf_counter()
         for window in windows_of(self._stored, self._frame):
-            regions = self._stored[list(window.members)]
+            masks = [self._mask(member) for member in window.members]
 
             def hide(pixels: UInt8Array, window: Window = window) -> UInt8Array:
                 return self._hidden(pixels, window)
 
-            self.written += hide_in(planes, self._frame, space, window, regions, hide)
+            self.written += hide_in(planes, self._frame, space, window, masks, hide)
         self.spent_s = time.perf_counter() - started
+
+    def _mask(self, member: int) -> Mask:
+        x1, y1, x2, y2 = self._stored[member].tolist()
+        shape, _ = style(self._params)
+        return Mask(x1, y1, x2, y2, True if shape == "rect" else ellipse(y2 - y1, x2 - x1))
 
     def _hidden(self, pixels: UInt8Array, window: Window) -> UInt8Array:
         """The stored pixels (h, w, 3) of a window with its regions hidden, as upright pixels are."""
@@ -116,7 +125,6 @@ class _Masks:
         part = np.array([[left, top, left + width, top + height]], np.int32)
         corner = upright_regions(part, self._orientation, self._frame.width, self._frame.height)[0, :2]
         turned = upright(pixels, self._orientation)
-        turned = turned.copy() if turned is pixels else turned
         regions = self._areas.regions[members] - np.tile(corner, 2)
         self.count += hide_areas(turned, regions, self._areas.strengths[members], self._params)
         return turned_back(turned, self._orientation)
@@ -134,18 +142,35 @@ def _without_density(jpeg: bytes) -> bytes:
     return jpeg[:2] + JFIF + jpeg[2 + len(JFIF) :] if jpeg[2:4] == JFIF[:2] else jpeg
 
 
-def _check(result: bytes, frame: Frame, written: list[Written]) -> None:
-    """Read the result again: it has the input's frame, and what was written over the faces.
+def _check(copy: bytes, frame: Frame, written: list[Written]) -> None:
+    """Read again what libjpeg-turbo wrote: the input's frame, and over the faces what was meant.
 
     Raises:
-        MaskingError: It has not.
+        MaskingError: It is something else.
     """
-
-    def see(planes: Planes, _: str) -> None:
-        for w in written:
-            if not np.array_equal(planes[w.component][w.rows, w.columns], w.coefficients):
-                raise MaskingError("a face is not hidden in the rewritten jpeg")
-
-    if not result.endswith(_END) or read_frame(read_jpeg_header(result)) != frame:
+    header = read_jpeg_header(copy)
+    if read_frame(header) != frame:
         raise MaskingError("the rewritten jpeg is another picture")
-    look(result, frame, see)
+    runs = Runs(copy, header, frame)
+    places = [_places(w, frame) for w in written]
+    touched = np.unique(np.concatenate([run for run, _, _ in places] or [np.empty(0, np.int64)]))
+    for first in range(0, len(touched), _RUNS_AT_ONCE):
+        wanted = touched[first : first + _RUNS_AT_ONCE]
+
+        def see(planes: Planes, _: str, wanted: Int64Array = wanted) -> None:
+            for w, (run, row, column) in zip(written, places, strict=True):
+                there = (run >= wanted[0]) & (run <= wanted[-1])
+                rows = np.searchsorted(wanted, run) * frame.components[w.component].down + row
+                if not np.array_equal(planes[w.component][rows[there], column[there]], w.coefficients[there]):
+                    raise MaskingError("a face is not hidden in the rewritten jpeg")
+
+        look(*runs.alone(wanted), see)
+
+
+def _places(written: Written, frame: Frame) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """Of each block (N,): its run, and its row and column in it, in blocks."""
+    component, length = frame.components[written.component], run_length(frame)
+    down, row = np.divmod(written.rows, component.down)
+    across, column = np.divmod(written.columns, component.across)
+    run, place = np.divmod(down * frame.columns + across, length)
+    return run, row, place * component.across + column

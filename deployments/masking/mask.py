@@ -7,10 +7,18 @@ from typing import Final
 import numpy as np
 
 from deployments.errors import MaskingError
-from deployments.masking.effects import filled, gaussian, pixelate, premultiplied, straight, within_ellipse
+from deployments.masking.effects import (
+    filled,
+    gaussian,
+    patched,
+    pixelate,
+    premultiplied,
+    straight,
+    within_ellipse,
+)
 from deployments.masking.encode import encode
 from deployments.masking.regions import expand_boxes, least_strengths, region_boxes, scaled_strengths
-from deployments.types import Masked, MaskFill, MaskMethod, MaskParams, MaskShape, Picture
+from deployments.types import Masked, MaskFill, MaskMethod, MaskParams, MaskShape, Patch, Picture
 from models.types import Float32Array, Int32Array, UInt8Array
 
 STYLES: Final[dict[MaskMethod, tuple[MaskShape, MaskFill]]] = {
@@ -20,6 +28,8 @@ STYLES: Final[dict[MaskMethod, tuple[MaskShape, MaskFill]]] = {
     "elliptical": ("ellipse", "blur"),
 }
 BLACK: Final = (0, 0, 0)
+IN_BLACK: Final = 0
+"""In place of a strength: a black rectangle, whatever the style."""
 
 
 def mask(picture: Picture, boxes: Float32Array, params: MaskParams) -> Masked:
@@ -39,7 +49,7 @@ def mask(picture: Picture, boxes: Float32Array, params: MaskParams) -> Masked:
     started = time.perf_counter()
     pixels = picture.pixels if picture.pixels.flags.writeable else picture.pixels.copy()
     masked, raised = hide_faces(pixels, boxes, params)
-    if masked != len(boxes) + len(params.regions):
+    if masked != len(boxes) + params.region_count:
         raise MaskingError("a face was left out")
     hidden_at = time.perf_counter()
     data = encode(pixels, picture.icc_profile, params.format, params.quality)
@@ -52,7 +62,7 @@ class Areas:
     """What is to be hidden in one picture: its faces, then the regions asked for."""
 
     regions: Int32Array  # (N, 4) x1, y1, x2, y2 in whole pixels, x2 and y2 exclusive
-    strengths: Int32Array  # (N,) kernel or block size in pixels
+    strengths: Int32Array  # (N,) kernel or block size in pixels, or IN_BLACK
     raised: int  # how many of them were raised to the floor
 
 
@@ -76,18 +86,16 @@ def hide_faces(pixels: UInt8Array, boxes: Float32Array, params: MaskParams) -> t
 
 def areas_of(boxes: Float32Array, params: MaskParams, width: int, height: int) -> Areas:
     """What is to be hidden in a picture of this size; see `hide_faces`."""
-    _, fill = style(params)
     regions = expand_boxes(boxes, params.padding, width, height)
     if params.regions:
         asked = region_boxes(params.regions)
         regions = np.concatenate([regions, expand_boxes(asked, 0.0, width, height)])
         boxes = np.concatenate([boxes, asked])
-    strengths = scaled_strengths(boxes, params.strength)
-    raised = 0
-    if params.has_floor:
-        least = least_strengths(boxes, fill)
-        raised = int((least > strengths).sum())
-        strengths = np.maximum(strengths, least)
+    strengths, raised = final_strengths(boxes, params)
+    if params.black:
+        black = expand_boxes(region_boxes(params.black), 0.0, width, height)
+        regions = np.concatenate([regions, black])
+        strengths = np.concatenate([strengths, np.full(len(black), IN_BLACK, np.int32)])
     return Areas(regions, strengths, raised)
 
 
@@ -101,9 +109,22 @@ def hide_areas(pixels: UInt8Array, regions: Int32Array, strengths: Int32Array, p
     for region, strength in zip(regions, strengths, strict=True):
         x1, y1, x2, y2 = (int(v) for v in region)
         crop = np.ascontiguousarray(pixels[y1:y2, x1:x2])
-        pixels[y1:y2, x1:x2] = hide(crop, shape, fill, int(strength), has_noise=params.has_floor)
+        pixels[y1:y2, x1:x2] = (
+            filled(crop, BLACK)
+            if strength == IN_BLACK
+            else hide(crop, shape, fill, int(strength), has_veil=params.has_floor)
+        )
         masked += 1
     return masked
+
+
+def final_strengths(boxes: Float32Array, params: MaskParams) -> tuple[Int32Array, int]:
+    """Kernel or block (N,) in pixels for each box, and for how many of them it was raised to the floor."""
+    strengths = scaled_strengths(boxes, params.strength)
+    if not params.has_floor:
+        return strengths, 0
+    least = least_strengths(boxes, style(params)[1])
+    return np.maximum(strengths, least), int((least > strengths).sum())
 
 
 def style(params: MaskParams) -> tuple[MaskShape, MaskFill]:
@@ -112,18 +133,22 @@ def style(params: MaskParams) -> tuple[MaskShape, MaskFill]:
     return params.shape or shape, fill if params.fill is None else params.fill
 
 
-def hide(crop: UInt8Array, shape: MaskShape, fill: MaskFill, strength: int, *, has_noise: bool) -> UInt8Array:
+def hide(crop: UInt8Array, shape: MaskShape, fill: MaskFill, strength: int, *, has_veil: bool) -> UInt8Array:
     """New pixels for one area (h, w, 3 or 4), `strength` in pixels; outside an ellipse, those of the crop."""
-    hidden = _hidden(crop, fill, strength, has_noise=has_noise)
+    hidden = _hidden(crop, fill, strength, has_veil=has_veil)
     return hidden if shape == "rect" else within_ellipse(hidden, crop)
 
 
-def _hidden(crop: UInt8Array, fill: MaskFill, strength: int, *, has_noise: bool) -> UInt8Array:
+def _hidden(crop: UInt8Array, fill: MaskFill, strength: int, *, has_veil: bool) -> UInt8Array:
+    if isinstance(fill, Patch):
+        return patched(crop, fill.pixels)
     if not isinstance(fill, str):
         return filled(crop, fill)
     if fill == "solid":
         return filled(crop, BLACK)
+    if fill == "image":
+        raise MaskingError("there is no picture to lay over the faces")
     effect = gaussian if fill == "blur" else pixelate
     if crop.shape[2] == 3:
-        return effect(crop, strength, has_noise=has_noise)
-    return straight(effect(premultiplied(crop), strength, has_noise=has_noise))
+        return effect(crop, strength, has_veil=has_veil)
+    return straight(effect(premultiplied(crop), strength, has_veil=has_veil))

@@ -11,7 +11,7 @@ from models.types import Float32Array, Int32Array
 REFERENCE_SIDE: Final = 200
 """Longer side of a face, in pixels, up to which the strength is taken as given (SPEC section 5)."""
 
-LEAST_SHARE: Final = {"blur": 0.99, "pixelate": 0.2}
+LEAST_SHARE: Final = {"blur": 0.99, "pixelate": 0.3}
 """The floor: kernel and block size as shares of a face's longer side. docs/masking.md has what they were
 measured by. The default strength, 199 for a face of 200 pixels, is above it for faces of every size."""
 

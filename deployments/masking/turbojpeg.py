@@ -12,13 +12,13 @@ from importlib import import_module
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from deployments.errors import LosslessRefusedError, LosslessUnavailableError, MaskingError
 from deployments.masking.jpeg_frame import SIDE, Frame
+from deployments.masking.runs import run_length
 from models.errors import FaceError
+from models.types import Int16Array
 
-Int16Array: TypeAlias = npt.NDArray[np.int16]
 Planes: TypeAlias = list[Int16Array]
 """For each component (rows, columns, 64): quantised, row by row, up to the last whole MCU. The memory is
 libjpeg-turbo's: gone when the call that shows it returns."""
@@ -26,6 +26,8 @@ libjpeg-turbo's: gone when the call that shows it returns."""
 _INIT_TRANSFORM: Final = 2
 _STOP_ON_WARNING: Final = 0
 _COLOUR_SPACE: Final = 8
+_PROGRESSIVE: Final = 12
+_RESTART_BLOCKS: Final = 18
 _NO_OUTPUT: Final = 16
 _COPY_NONE: Final = 64
 _COLOUR_SPACES: Final = {0: "RGB", 1: "YCbCr", 2: "GRAY"}
@@ -52,7 +54,9 @@ class _Transform(ctypes.Structure):
 
 
 def rewrite(data: bytes, frame: Frame, change: Callable[[Planes, str], None]) -> bytes:
-    """The same JPEG, baseline and without metadata, after `change` was at its coefficients.
+    """The same JPEG after `change` was at its coefficients.
+
+    It is baseline, has no metadata, and a restart marker after each of its `runs`.
 
     Args:
         data: The whole file.
@@ -81,6 +85,9 @@ def _transform(data: bytes, frame: Frame, visit: Callable[[Planes, str], None], 
         library.tj3Set(handle, _STOP_ON_WARNING, 1)
         if library.tj3DecompressHeader(handle, data, len(data)):
             raise _refusal(library, handle)
+        # What the header said would be what is written.
+        library.tj3Set(handle, _PROGRESSIVE, 0)
+        library.tj3Set(handle, _RESTART_BLOCKS, run_length(frame))
         space = _COLOUR_SPACES.get(library.tj3Get(handle, _COLOUR_SPACE))
         if space is None or (space == "GRAY") != (len(frame.components) == 1):
             raise LosslessRefusedError("the jpeg's colours are neither grey, YCbCr nor RGB")
@@ -133,7 +140,7 @@ class _Rows:
         if not is_known or addresses != list(range(addresses[0], addresses[0] + rows * stride, stride)):
             raise MaskingError("libjpeg-turbo keeps the blocks of the jpeg in another way")
         memory = (ctypes.c_int16 * (rows * stride // 2)).from_address(addresses[0])
-        return np.ctypeslib.as_array(memory).reshape(rows, -1, SIDE * SIDE)[:, :columns]
+        return np.frombuffer(memoryview(memory), np.int16).reshape(rows, -1, SIDE * SIDE)[:, :columns]
 
 
 def _refusal(library: Any, handle: int) -> FaceError:  # noqa: ANN401 - a ctypes library

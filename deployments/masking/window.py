@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from deployments.masking.blocks import Int16Array, to_coefficients, to_samples
+from deployments.masking.blocks import MIDDLE, to_blocks, to_coefficients, to_plane, to_samples
+from deployments.masking.colours import from_rgb, to_rgb
+from deployments.masking.footprint import Mask, covered, touched_blocks
 from deployments.masking.jpeg_frame import SIDE, Component, Frame
-from models.types import Float32Array, Int32Array, Int64Array, UInt8Array
-
-BoolArray = npt.NDArray[np.bool_]
+from models.types import Int16Array, Int32Array, Int64Array, UInt8Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,50 +57,50 @@ def hide_in(
     frame: Frame,
     space: str,
     window: Window,
-    regions: Int32Array,
+    masks: list[Mask],
     hide: Callable[[UInt8Array], UInt8Array],
 ) -> list[Written]:
     """Hide regions in the coefficients of a window; every other block stays as it is.
 
-    A block that is partly under a region keeps its samples outside of it.
+    A block that is partly under a mask keeps its samples outside of it.
 
     Args:
         planes: Of the picture, changed in place.
         frame: Of the picture.
         space: `GRAY`, `YCbCr` or `RGB`.
         window: Where.
-        regions: (N, 4) the window's own, in stored pixels.
+        masks: Of the window's own regions.
         hide: New pixels for those (h, w, 3) of the window, both RGB, without what lies outside the picture.
 
     Returns:
         What was written.
     """
     left, top = window.left * frame.mcu_width, window.top * frame.mcu_height
-    width, height = (
-        (window.right - window.left) * frame.mcu_width,
-        (window.bottom - window.top) * frame.mcu_height,
-    )
-    seen_width, seen_height = min(width, frame.width - left), min(height, frame.height - top)
+    height = (window.bottom - window.top) * frame.mcu_height
+    width = (window.right - window.left) * frame.mcu_width
     parts = [_part(plane, c, window) for plane, c in zip(planes, frame.components, strict=True)]
     divisors = [np.array(component.quantisation, np.float32) for component in frame.components]
     samples = [to_samples(part, table) for part, table in zip(parts, divisors, strict=True)]
-    steps = [_step(component, frame) for component in frame.components]
-    before = _to_rgb([_enlarged(s, step) for s, step in zip(samples, steps, strict=True)], space)
-    after = _from_rgb(hide(np.ascontiguousarray(before[:seen_height, :seen_width])), space)
-    areas = regions - np.array([left, top, left, top], np.int32)
-    # What lies outside the picture goes with its last row and column.
-    areas[areas[:, 2] == seen_width, 2] = width
-    areas[areas[:, 3] == seen_height, 3] = height
+    shown = [to_plane(s, *part.shape[:2]) for s, part in zip(samples, parts, strict=True)]
+    pixels = to_rgb([_enlarged(plane, width, height) for plane in shown], space)
+    seen = np.ascontiguousarray(pixels[: frame.height - top, : frame.width - left])
+    hidden = from_rgb(_grown(hide(seen), width, height), space)
+    placed = [mask.within(left, top, frame.width, frame.height, width, height) for mask in masks]
     written = []
-    for index, (part, old, table, step) in enumerate(zip(parts, samples, divisors, steps, strict=True)):
-        new = _reduced(_grown(after[index], width, height), step)
-        mixed = np.where(_under(areas, old.shape, step), new, old)
-        blocks = _under(areas, part.shape[:2], (step[0] * SIDE, step[1] * SIDE))
-        part[blocks] = to_coefficients(mixed, table)[blocks]
+    for index, (part, old, table) in enumerate(zip(parts, samples, divisors, strict=True)):
+        rows, columns, _ = part.shape
+        new = _reduced(hidden[index], rows * SIDE, columns * SIDE)
+        under = covered(placed, new.shape, (height // (rows * SIDE), width // (columns * SIDE)))
+        changed, partly = touched_blocks(under)
+        mixed = np.subtract(to_blocks(new).compress(changed, axis=0), MIDDLE, dtype=np.float32)
+        if partly.any():
+            mixed[partly[changed]] = np.where(to_blocks(under)[partly], mixed[partly[changed]], old[partly])
+        coefficients = to_coefficients(mixed, table)
+        part[changed.reshape(rows, columns)] = coefficients
+        down, across = np.divmod(np.flatnonzero(changed), columns)
         component = frame.components[index]
-        rows, columns = np.nonzero(blocks)
-        places = rows + window.top * component.down, columns + window.left * component.across
-        written.append(_visible(Written(index, *places, part[blocks]), frame))
+        places = down + window.top * component.down, across + window.left * component.across
+        written.append(_visible(Written(index, *places, coefficients), frame))
     return written
 
 
@@ -111,58 +110,26 @@ def _part(plane: Int16Array, component: Component, window: Window) -> Int16Array
     return plane[rows, columns]
 
 
-def _step(component: Component, frame: Frame) -> tuple[int, int]:
-    """Pixels down and across that share one sample."""
-    mcu_rows, mcu_columns = frame.mcu_height // SIDE, frame.mcu_width // SIDE
-    return mcu_rows // component.down, mcu_columns // component.across
-
-
-def _enlarged(samples: Float32Array, step: tuple[int, int]) -> UInt8Array:
-    whole = np.clip(np.rint(samples), 0, 255).astype(np.uint8)
-    return whole if step == (1, 1) else whole.repeat(step[0], axis=0).repeat(step[1], axis=1)
-
-
-def _grown(plane: UInt8Array, width: int, height: int) -> UInt8Array:
-    """Up to the last whole MCU, by its last row and column."""
-    down, across = height - plane.shape[0], width - plane.shape[1]
-    if not down and not across:
+def _enlarged(plane: UInt8Array, width: int, height: int) -> UInt8Array:
+    """A sample for each pixel."""
+    if plane.shape == (height, width):
         return plane
-    return np.asarray(cv2.copyMakeBorder(plane, 0, down, 0, across, cv2.BORDER_REPLICATE), np.uint8)
+    return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
-def _reduced(plane: UInt8Array, step: tuple[int, int]) -> Float32Array:
+def _grown(pixels: UInt8Array, width: int, height: int) -> UInt8Array:
+    """Up to the last whole MCU, by the last row and column."""
+    down, across = height - pixels.shape[0], width - pixels.shape[1]
+    if not down and not across:
+        return pixels
+    return np.asarray(cv2.copyMakeBorder(pixels, 0, down, 0, across, cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _reduced(plane: UInt8Array, height: int, width: int) -> UInt8Array:
     """The mean of the pixels that share a sample."""
-    samples = plane.astype(np.float32)
-    if step == (1, 1):
-        return samples
-    size = plane.shape[1] // step[1], plane.shape[0] // step[0]
-    return np.asarray(cv2.resize(samples, size, interpolation=cv2.INTER_AREA), np.float32)
-
-
-def _under(areas: Int32Array, shape: tuple[int, ...], step: tuple[int, int]) -> BoolArray:
-    """Which cells of `step` pixels (down, across) have a pixel in one of the areas."""
-    found = np.zeros(shape, bool)
-    for x1, y1, x2, y2 in areas.tolist():
-        found[y1 // step[0] : -(-y2 // step[0]), x1 // step[1] : -(-x2 // step[1])] = True
-    return found
-
-
-def _to_rgb(planes: list[UInt8Array], space: str) -> UInt8Array:
-    if space == "GRAY":
-        return np.repeat(planes[0][..., None], 3, axis=2)
-    if space == "RGB":
-        return np.dstack(planes)
-    luma, blue, red = planes  # OpenCV has them the other way round
-    return np.asarray(cv2.cvtColor(np.dstack([luma, red, blue]), cv2.COLOR_YCrCb2RGB), np.uint8)
-
-
-def _from_rgb(pixels: UInt8Array, space: str) -> list[UInt8Array]:
-    if space == "GRAY":
-        return [np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)]
-    if space == "RGB":
-        return [pixels[..., index] for index in range(3)]
-    luma, red, blue = np.moveaxis(cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb), 2, 0)
-    return [luma, blue, red]
+    if plane.shape == (height, width):
+        return plane
+    return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _visible(written: Written, frame: Frame) -> Written:
@@ -171,5 +138,7 @@ def _visible(written: Written, frame: Frame) -> Written:
     across = -(-frame.width * component.across // frame.mcu_width)
     down = -(-frame.height * component.down // frame.mcu_height)
     inside = (written.rows < down) & (written.columns < across)
+    if inside.all():
+        return written
     places = written.rows[inside], written.columns[inside]
     return Written(written.component, *places, written.coefficients[inside])

@@ -20,6 +20,7 @@ PLAIN: Final = "yuv420p"
 """What is worked on and written: 4:2:0 in 10 bits where the source has more than 8, which players take."""
 
 FULL_RANGE: Final = 2  # AVCOL_RANGE_JPEG
+LIMITED_RANGE: Final = 1  # AVCOL_RANGE_MPEG
 FALLBACK_RATE: Final = Fraction(25)
 
 _ORIENTATIONS: Final = {

@@ -6,14 +6,21 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+
+from deployments.errors import UncertainFacesError
+from deployments.types import Inferred
 from deployments.video.cuts import Cuts
+from deployments.video.looking import look
 from deployments.video.reading import Damage, Frame, Item, Sound
 from deployments.video.tracks import Sighted
+from models.errors import InferenceError
 from models.scrfd import Scrfd
-from models.types import Canvas, Detections, DetectParams
+from models.types import DetectParams
 
-BATCH: Final = 16
+BATCH: Final = 8
 """Frames that go to the detector together: a batch of a GPU, a share for each thread of CPUs."""
+LEAST_CONFIDENCE: Final = 0.01
 WEAK_SHARE: Final = 0.4
 """Share of the confidence from which a box continues a face that was found: 0.2 of 0.5."""
 
@@ -41,18 +48,20 @@ class Finder:
         self._scrfd = scrfd
         self._params = params
         self._every = every
-        self._weaker = replace(params, confidence=max(0.01, WEAK_SHARE * params.confidence), max_faces=0)
+        weak = max(LEAST_CONFIDENCE, min(WEAK_SHARE * params.confidence, params.floor))
+        self._wider = replace(params, max_faces=0, uncertain="report", mask_confidence=weak)
 
     def find(self, items: Iterator[Item]) -> Generator[Looked | Sound | Damage]:
         """Items in their order, frames with what was found in them.
 
         Raises:
             InferenceError: The detector failed: no frame passes as if it had been looked at.
+            UncertainFacesError: See `DetectParams.uncertain`.
         """
         with ThreadPoolExecutor(self._scrfd.workers) as workers:
             for batch in self._batches(items):
                 frames = [item for item in batch if isinstance(item, _Seen) and item.is_chosen]
-                found = iter(self._detect([seen.frame.canvas for seen in frames], workers))
+                found = iter(self._looked_at([seen.frame for seen in frames], workers))
                 for item in batch:
                     if isinstance(item, _Seen):
                         yield Looked(item.frame, next(found) if item.is_chosen else None, item.is_cut)
@@ -77,21 +86,31 @@ class Finder:
                 batch, chosen = [], 0
         yield batch
 
-    def _detect(self, canvases: Sequence[Canvas], workers: Executor) -> list[Sighted]:
+    def _looked_at(self, frames: Sequence[Frame], workers: Executor) -> list[Sighted]:
         """What is in each, shares of them in each worker at once."""
-        share = math.ceil(len(canvases) / self._scrfd.workers) or 1
-        shares = [canvases[at : at + share] for at in range(0, len(canvases), share)]
-        return [sighted for part in workers.map(self._detect_share, shares) for sighted in part]
+        share = math.ceil(len(frames) / self._scrfd.workers) or 1
+        shares = [frames[at : at + share] for at in range(0, len(frames), share)]
+        answers = workers.map(lambda part: look(self._scrfd, part, self._wider), shares)
+        return [self._sorted_out(inferred) for part in answers for inferred in part]
 
-    def _detect_share(self, canvases: Sequence[Canvas]) -> list[Sighted]:
-        raw = self._scrfd.infer(self._scrfd.stack(canvases), is_alone=False)
-        found = [self._scrfd.postprocess(r, c, self._weaker) for r, c in zip(raw, canvases, strict=True)]
-        return [self._sorted_out(detections) for detections in found]
+    def _sorted_out(self, inferred: Inferred) -> Sighted:
+        """Sure faces, with uncertain ones where they are to be hidden as well, apart from weak ones.
 
-    def _sorted_out(self, found: Detections) -> Sighted:
-        """Scores fall, so the sure ones come first."""
-        sure = int((found.scores >= self._params.confidence).sum())
-        return Sighted(found.boxes[:sure][: self._params.max_faces or None], found.boxes[sure:])
+        Raises:
+            UncertainFacesError: There are uncertain ones, and such films are not wanted.
+        """
+        params, found, uncertain = self._params, inferred.detections, inferred.uncertain
+        if uncertain is None:
+            raise InferenceError("the detector did not look for uncertain faces")
+        count = int((uncertain.scores >= params.floor).sum())
+        if params.uncertain == "reject" and count:
+            raise UncertainFacesError(
+                f"a frame has {count} possible faces between confidence {params.floor:g} and "
+                f"{params.confidence:g}, and uncertain is reject; mask hides them, too"
+            )
+        hidden = count if params.uncertain == "mask" else 0
+        sure = np.concatenate([found.boxes[: params.max_faces or None], uncertain.boxes[:hidden]])
+        return Sighted(sure, uncertain.boxes[hidden:])
 
 
 @dataclass(frozen=True, slots=True)

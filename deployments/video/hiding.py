@@ -52,11 +52,11 @@ def hide_faces(image: VideoFrame, colours: Colours, boxes: Float32Array, params:
     for region, strength in zip(areas.regions, areas.strengths, strict=True):
         x1, y1, x2, y2 = (int(v) for v in region)
         crop = [luma[y1:y2, x1:x2], *(plane[y1 // 2 : y2 // 2, x1 // 2 : x2 // 2] for plane in chroma)]
-        masked = hide(_to_rgb(crop, conversion), shape, fill, int(strength), has_noise=params.has_floor)
+        masked = hide(_to_rgb(crop, conversion), shape, fill, int(strength), has_veil=params.has_floor)
         for view, plane in zip(crop, _to_planes(masked, conversion), strict=True):
             np.copyto(view, plane.clip(0, conversion.highest).round(), casting="unsafe")
         hidden += 1
-    if hidden != len(boxes) + len(params.regions):
+    if hidden != len(boxes) + params.region_count:
         raise MaskingError("a face was left out")
 
 

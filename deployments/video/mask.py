@@ -28,7 +28,7 @@ HOLD_S: Final = 0.5
 MOST_HELD: Final = 30
 """Frames that wait for later ones; with QUEUED twice, what bounds the memory."""
 LEAST_HELD: Final = 3
-QUEUED: Final = 16
+QUEUED: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,16 @@ def mask_film(
         VideoError: It is no film, or a damaged one.
         InferenceError: The detector failed in a frame.
         MaskingError: A face could not be hidden.
-        ChoiceError: Faces are to be left out, a region lies outside, or more than one pass is asked for.
+        ChoiceError: Faces are to be left out, or a region lies outside the frames.
+        UncertainFacesError: There are uncertain faces, and such films are not wanted.
         ImageTooLargeError: Its frames have more than `max_pixels`.
     """
+    if masking.verify:
+        raise ChoiceError("films are not looked at again: verify is for pictures")
     if masking.choice != EVERY_FACE:
         raise ChoiceError("in films every face is hidden; leaving out some is for pictures")
-    if not params.is_plain:
-        raise ChoiceError("films are looked at once a frame: detail and uncertain are for pictures")
+    if masking.lossless:
+        raise ChoiceError("films are encoded anew; lossless is for JPEGs")
     film = probe(source, max_pixels)
     check_regions(masking.regions, film.width, film.height)
     hold = min(max(round(HOLD_S * film.rate), LEAST_HELD), MOST_HELD)

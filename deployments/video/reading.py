@@ -15,7 +15,15 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from deployments.decoding.exif import swaps_sides, upright
 from deployments.decoding.letterbox import fit
 from deployments.errors import VideoError
-from deployments.video.film import DEEP, PLAIN, Film, orientation_of, picture_stream
+from deployments.video.film import (
+    DEEP,
+    FULL_RANGE,
+    LIMITED_RANGE,
+    PLAIN,
+    Film,
+    orientation_of,
+    picture_stream,
+)
 from deployments.video.hdr import PQ, as_sdr
 from models.types import Canvas, UInt8Array
 
@@ -115,6 +123,9 @@ class _Frames:
         image.pts = pts = self._pts(frame)
         image.duration = frame.duration
         image.time_base = film.time_base
+        image.colorspace = film.colours.matrix
+        image.color_trc = film.colours.transfer
+        image.color_range = FULL_RANGE if film.colours.is_full_range else LIMITED_RANGE
         return Frame(image, self._canvas(frame), float(pts * film.time_base))
 
     def _pts(self, frame: VideoFrame) -> int:

@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from deployments.errors import VideoError
-from deployments.video.film import DEEP, FULL_RANGE, Film
+from deployments.video.film import DEEP, FULL_RANGE, LIMITED_RANGE, Film
 from deployments.video.formats import FORMATS
 from deployments.video.sound import bare_header
 
@@ -99,7 +99,7 @@ class FilmWriter:
         context.colorspace = film.colours.matrix
         context.color_primaries = film.colours.primaries
         context.color_trc = film.colours.transfer
-        context.color_range = FULL_RANGE if film.colours.is_full_range else 1
+        context.color_range = FULL_RANGE if film.colours.is_full_range else LIMITED_RANGE
         if is_deep:
             context.codec_tag = "hvc1"  # the only one Apple's players take
         return stream

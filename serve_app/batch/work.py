@@ -5,6 +5,7 @@ import math
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from serve_app.admission import Admission, Timed
 from serve_app.batch.items import Item
@@ -37,11 +38,17 @@ class BatchWork:
     """Does what one batch asks for."""
 
     def __init__(
-        self, processing: Processing, admission: Admission, query: BatchQuery, request_id: str
+        self,
+        processing: Processing,
+        admission: Admission,
+        query: BatchQuery,
+        key_id: UUID | None,
+        request_id: str,
     ) -> None:
         self._processing = processing
         self._admission = admission
         self._query = query
+        self._key_id = key_id
         self._request_id = request_id
         self._params = query.detect_params()
         self._masking = query.mask_params()
@@ -87,10 +94,10 @@ class BatchWork:
         return Outcome(item.index, item.filename, 200, done)
 
     async def _work(self, upload: Upload, left_s: float) -> Detected | Hidden:
-        keep = self._query.store
+        keep, key_id = self._query.store, self._key_id
         if self._query.task == "detect":
-            return await self._processing.detect(upload, self._params, keep, left_s)
-        return await self._processing.mask(upload, self._params, self._masking, keep, left_s)
+            return await self._processing.detect(upload, self._params, keep, key_id, left_s)
+        return await self._processing.mask(upload, self._params, self._masking, keep, key_id, left_s)
 
 
 def _results(done: Iterable[asyncio.Task[Outcome]]) -> list[Outcome]:

@@ -51,6 +51,8 @@ def judge(
             f"{scrfd.name} finds no landmarks, which the recogniser needs; name another --model"
         )
     filled = None if fill is None else parse_fill(fill)
+    if filled == "image":
+        raise typer.BadParameter("a picture over a face leaves nothing to judge; choose another fill")
     ways = [
         MaskParams(one, size, padding, shape=shape, fill=filled, has_floor=has_floor)
         for one, size in product(_methods(method), strength or [MaskParams().strength])

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from deployments.decoding.letterbox import fit, shrink
-from deployments.masking.mask import hide_faces, style
-from deployments.masking.regions import expand_boxes, least_strengths, longer_sides, scaled_strengths
+from deployments.masking.mask import hide_faces
+from deployments.masking.regions import longer_sides
 from deployments.types import MaskParams
 from models.recogniser import Recogniser, aligned
 from models.scrfd import Scrfd
-from models.types import Canvas, DetectParams, Float32Array, UInt8Array
-from serve_app.judge.attack import FloatArray, blurred_throughout, psnr, restored
+from models.types import Canvas, Detections, DetectParams, Float32Array, UInt8Array
+from serve_app.judge.attack import FloatArray
+from serve_app.judge.scene import attacked, scene_of
 
 SIZES: Final = (80, 120, 200)
 """Longer sides of faces, pixels, from which each class of sizes begins."""
@@ -73,7 +74,7 @@ class Judge:
         self._sides += sides[wanted].tolist()
         self._originals += [self._vector(pixels, found.landmarks[face]) for face in wanted]
         for way, rows in zip(self._ways, self._rows, strict=True):
-            rows.extend(self._masked(pixels, found.boxes, found.landmarks, wanted, way))
+            rows.extend(self._masked(pixels, found, wanted, way))
 
     def verdicts(self) -> Iterable[Verdict]:
         """What became of the faces, for each way in its order."""
@@ -92,41 +93,20 @@ class Judge:
             )
 
     def _masked(
-        self,
-        pixels: UInt8Array,
-        boxes: Float32Array,
-        landmarks: Float32Array,
-        wanted: npt.NDArray[np.intp],
-        way: MaskParams,
+        self, pixels: UInt8Array, found: Detections, wanted: npt.NDArray[np.intp], way: MaskParams
     ) -> Iterable["_Row"]:
-        results = []
-        for _ in range(AVERAGED):
-            copy = pixels.copy()
-            hide_faces(copy, boxes, way)
-            results.append(copy)
-        mean = np.mean(results, axis=0)
-        again = self._scrfd.detect(_canvas(results[0]), DetectParams())
-        shape, fill = style(way)
-        height, width = pixels.shape[:2]
-        areas = expand_boxes(boxes, way.padding, width, height)
-        strengths = scaled_strengths(boxes, way.strength)
-        if way.has_floor:
-            strengths = np.maximum(strengths, least_strengths(boxes, fill))
+        published = pixels.copy()
+        hide_faces(published, found.boxes, way)
+        again = self._scrfd.detect(_canvas(published), DetectParams())
         for face in wanted:
-            x1, y1, x2, y2 = (int(v) for v in areas[face])
-            truth, hidden = pixels[y1:y2, x1:x2].astype(np.float64), mean[y1:y2, x1:x2]
-            strength = int(strengths[face])
-            if shape == "ellipse" and fill == "blur":
-                hidden = blurred_throughout(hidden, strength)
-            best = restored(hidden, truth, fill, strength)
-            attacked = mean.copy()
-            attacked[y1:y2, x1:x2] = best
+            scene = scene_of(pixels, found, int(face))
+            attack = attacked(scene, way, AVERAGED)
             yield _Row(
-                self._vector(results[0], landmarks[face]),
-                self._vector(np.clip(np.rint(attacked), 0, 255).astype(np.uint8), landmarks[face]),
-                bool((_iou(again.boxes, boxes[face]) >= SAME_IOU).any()),
-                psnr(results[0][y1:y2, x1:x2].astype(np.float64), truth),
-                psnr(best, truth),
+                self._vector(published, scene.landmarks + scene.corner),
+                self._vector(attack.picture, scene.landmarks),
+                bool((_iou(again.boxes, found.boxes[face]) >= SAME_IOU).any()),
+                attack.psnr_masked,
+                attack.psnr_restored,
             )
 
     def _vector(self, pixels: UInt8Array, landmarks: Float32Array) -> Float32Array:

@@ -43,6 +43,8 @@ def redact_collection(
     """
     if find_spec("pyarrow") is None or find_spec("pandas") is None:
         raise RedactionError("redact needs Ray Data: pip install 'face-api[redact]'")
+    if query.fill == "image":
+        raise typer.BadParameter("--fill image is of /mask: choose blur, pixelate, solid or color:#rrggbb")
     try:
         places = parse_place(source), parse_place(target)
         refuse_overlap(*places)

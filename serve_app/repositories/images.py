@@ -23,6 +23,7 @@ class Image:
     width: int  # pixels, upright
     height: int
     s3_key: str | None  # None: the original is not kept
+    key_id: UUID | None  # that sent it; None while API keys are off
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,14 @@ class StoredImage(Image):
     created_at: datetime
     job_count: int
     processed_s3_key: str | None  # of the latest result that was kept
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """An upload that was kept."""
+
+    filename: str
+    s3_key: str
 
 
 INSERT: Final = Prepared(
@@ -56,6 +65,16 @@ class ImageRepository:
         wanted = sa.select(images.c.id).where(images.c.id == image_id)
         row = await self._database.fetch_one(_with_jobs(wanted))
         return row and _stored_image(row)
+
+    async def original(self, image_id: UUID, key_id: UUID | None) -> Original | None:
+        """Where the original of an image lies that this key sent; None when there is no such image."""
+        query = sa.select(images.c.filename, images.c.s3_key).where(
+            images.c.id == image_id,
+            images.c.key_id.is_not_distinct_from(key_id),
+            images.c.s3_key.is_not(None),
+        )
+        row = await self._database.fetch_one(query)
+        return row and Original(row["filename"], row["s3_key"])
 
     async def page(self, offset: int, count: int, total: int) -> list[StoredImage]:
         """Images, newest first, of `total`. Ids come from the index alone, then the page's rows are read."""

@@ -87,6 +87,10 @@ class JobRepository:
         row = await self._database.fetch_one(sa.select(*COLUMNS, text).where(processing_jobs.c.id == job_id))
         return row and (_stored_job(row), json.loads(row["detections"]))
 
+    async def delete(self, job_id: UUID) -> None:
+        """Remove a job, if it is there; its result stays for cleanup."""
+        await self._database.execute(processing_jobs.delete().where(processing_jobs.c.id == job_id))
+
     async def of_image(self, image_id: UUID) -> list[StoredJob]:
         """The jobs of an image, newest first."""
         query = (

@@ -20,6 +20,8 @@ def batch_router(batches: Batches) -> APIRouter:
     async def batch(request: Request, caller: BatchCaller, query: Annotated[BatchQuery, Query()]) -> Response:
         if not OF_ONE_PICTURE.isdisjoint(request.query_params):
             raise ChoiceError("skip, only and face_count are of one picture; send that to /mask")
+        if query.fill == "image":
+            raise ChoiceError("fill=image comes with one picture; send that to /mask")
         return BatchResponse(batches, request, caller, query)
 
     return router

@@ -59,14 +59,19 @@ class StorageParts(Protocol):
         ...
 
 
-def _storage(request: Request) -> StorageParts:
+def storage_of(request: Request) -> StorageParts:
+    """The storage tier.
+
+    Raises:
+        TierOffError: There is none.
+    """
     storage: StorageParts | None = request.app.state.storage
     if storage is None:
         raise TierOffError("nothing is stored here: FACE_API_STORAGE_ENABLED is off")
     return storage
 
 
-Storage = Annotated[StorageParts, Depends(_storage)]
+Storage = Annotated[StorageParts, Depends(storage_of)]
 
 
 async def known_image(storage: StorageParts, image_id: UUID) -> StoredImage:

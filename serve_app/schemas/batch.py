@@ -58,6 +58,7 @@ class ManifestEntry(BatchItem):
     face_count: int | None
     uncertain_faces: int | None
     faces_skipped: int | None
+    residual_faces: int | None
     image_id: str | None
     job_id: str | None
 

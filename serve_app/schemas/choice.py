@@ -13,8 +13,8 @@ MOST_INDICES: Final = 1000
 MOST_PIXELS: Final = 1_000_000
 """Longest side of any picture, and more."""
 
-FILL_PATTERN: Final = r"^(blur|pixelate|solid|color:#?[0-9a-fA-F]{6})$"
-FILL_FORM: Final = "must be blur, pixelate, solid or color:#rrggbb"
+FILL_PATTERN: Final = r"^(blur|pixelate|solid|image|color:#?[0-9a-fA-F]{6})$"
+FILL_FORM: Final = "must be blur, pixelate, solid, image or color:#rrggbb"
 REGIONS_FORM: Final = (
     f"must be a JSON list of at most {MOST_REGIONS} regions [x, y, width, height] in pixels, x and y from 0 "
     "on, width and height over 0, such as [[10, 20, 80, 90]]"
@@ -51,7 +51,7 @@ def parse_indices(text: str) -> tuple[int, ...]:
 def parse_fill(text: str) -> MaskFill:
     """A fill; ValueError says what there is. A `#` may be left out: unescaped, it would end the URL."""
     match text:
-        case "blur" | "pixelate" | "solid":
+        case "blur" | "pixelate" | "solid" | "image":
             return text
     if re.match(FILL_PATTERN, text) is None:
         raise ValueError(f"fill {FILL_FORM}")

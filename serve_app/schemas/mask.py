@@ -3,14 +3,15 @@
 import base64
 from collections.abc import Callable
 from typing import Annotated, Literal
+from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field
 
 from deployments.masking.mask import style
-from deployments.types import Anonymised, MaskFill, MaskMethod, MaskParams, MaskShape, OutputFormat
+from deployments.types import Anonymised, MaskFill, MaskMethod, MaskParams, MaskShape, OutputFormat, Patch
 from models.types import DetectParams
 from serve_app.schemas.choice import FILL_PATTERN, face_choice, parse_fill, parse_indices, parse_regions
-from serve_app.schemas.detect import DetectQuery, DetectResponse, add_recorded, detect_answer, to_json
+from serve_app.schemas.detect import DetectQuery, DetectResponse, detect_answer, stored_ids, to_json
 from serve_app.services.recording import NOTHING, Recorded
 
 
@@ -42,8 +43,9 @@ class MaskQuery(DetectQuery):
         str | None,
         Field(
             pattern=FILL_PATTERN,
-            description="In place of what the method hides with: `blur`, `pixelate`, `solid` (black), or "
-            "`color:#rrggbb`, whose `#` is `%23` in a URL and may be left out.",
+            description="In place of what the method hides with: `blur`, `pixelate`, `solid` (black), "
+            "`image` (the part `fill_image`), or `color:#rrggbb`, whose `#` is `%23` in a URL and may be "
+            "left out.",
             examples=["blur", "pixelate", "solid", "color:#1f6f5c"],
         ),
     ] = None
@@ -97,6 +99,13 @@ class MaskQuery(DetectQuery):
             "quality. Other pictures get 415."
         ),
     ] = False
+    verify: Annotated[
+        bool,
+        Field(
+            description="Look at the masked picture again, and hide harder what is still found; when even "
+            "that shows, the request fails with 422. Takes as long again as detection."
+        ),
+    ] = False
 
     def mask_params(self) -> MaskParams:
         """As the pipeline takes them.
@@ -115,8 +124,27 @@ class MaskQuery(DetectQuery):
             self.strength_floor == "on",
             () if self.regions is None else parse_regions(self.regions),
             face_choice(self.skip, self.only, self.face_count, self.min_face),
-            self.lossless,
+            lossless=self.lossless,
+            verify=self.verify,
         )
+
+
+class MaskImageQuery(MaskQuery):
+    """The same, for a picture that may be stored already, with or without a receipt."""
+
+    image_id: Annotated[
+        UUID | None,
+        Field(
+            description="In place of a picture: one that this API key sent before, whose original is stored."
+        ),
+    ] = None
+    receipt: Annotated[
+        bool,
+        Field(
+            description="Answer in JSON, with the picture in base64 and a signed statement of what was done: "
+            "`face-api receipt verify` and any JWS library check it."
+        ),
+    ] = False
 
 
 class Masking(BaseModel):
@@ -130,6 +158,7 @@ class Masking(BaseModel):
     fill: str
     strength_raised: int
     faces_skipped: int
+    residual_faces: int | None
 
 
 class Output(BaseModel):
@@ -149,6 +178,12 @@ class MaskResponse(DetectResponse):
     output: Output
 
 
+class ReceiptResponse(MaskResponse):
+    """Answer of /mask with `receipt=true`."""
+
+    receipt: str
+
+
 def mask_body(
     request_id: str,
     result: Anonymised,
@@ -156,10 +191,11 @@ def mask_body(
     masking: MaskParams,
     total_ms: float,
     recorded: Recorded = NOTHING,
+    receipt: str | None = None,
 ) -> bytes:
-    """JSON of a MaskResponse."""
+    """JSON of a MaskResponse, or with a receipt of a ReceiptResponse."""
     masked = result.masked
-    answer = add_recorded(detect_answer(request_id, result.analysed, params, total_ms), recorded)
+    answer = detect_answer(request_id, result.analysed, params, total_ms) | stored_ids(recorded)
     answer["profiling"] |= {
         "mask_ms": round(masked.mask_ms, 2),
         "encode_ms": round(masked.encode_ms, 2),
@@ -175,6 +211,7 @@ def mask_body(
         "fill": fill_text(fill),
         "strength_raised": masked.strength_raised,
         "faces_skipped": result.faces_skipped,
+        "residual_faces": result.residual_faces,
     }
     answer["output"] = {
         "format": masking.format,
@@ -183,15 +220,22 @@ def mask_body(
         "size_bytes": len(masked.data),
         "image_base64": base64.b64encode(masked.data).decode(),
     }
+    if receipt is not None:
+        answer["receipt"] = receipt
     return to_json(answer)
 
 
 def choice_headers(result: Anonymised) -> dict[str, str]:
     """What an answer says of faces that were not hidden, or not hidden as asked; nothing where all were."""
     said = {"X-Faces-Skipped": result.faces_skipped, "X-Strength-Raised": result.masked.strength_raised}
-    return {name: str(count) for name, count in said.items() if count}
+    headers = {name: str(count) for name, count in said.items() if count}
+    if result.residual_faces is not None:
+        headers["X-Residual-Faces"] = str(result.residual_faces)
+    return headers
 
 
 def fill_text(fill: MaskFill) -> str:
     """As a query writes it."""
+    if isinstance(fill, Patch):
+        return "image"
     return fill if isinstance(fill, str) else f"color:#{bytes(fill).hex()}"

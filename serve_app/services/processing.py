@@ -1,7 +1,8 @@
 """A picture's way through the pipeline with its recording beside it."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from uuid import UUID
 
 from deployments.types import Analysed, Anonymised, FacePipeline, MaskParams
 from models.types import Detections, DetectParams
@@ -44,10 +45,12 @@ class Processing:
         self._pipeline = pipeline
         self._recorder = recorder
 
-    async def detect(self, upload: Upload, params: DetectParams, keep: Keep, timeout_s: float) -> Detected:
+    async def detect(
+        self, upload: Upload, params: DetectParams, keep: Keep, key_id: UUID | None, timeout_s: float
+    ) -> Detected:
         """Find the faces; the upload of the original overlaps."""
         started = time.perf_counter()
-        recording = self._recorder.begin(upload, keep, None) if self._recorder else None
+        recording = self._recorder.begin(upload, keep, None, key_id) if self._recorder else None
         if recording is None:
             return Detected(await self._pipeline.detect(upload.data, params, timeout_s), NOTHING)
         try:
@@ -59,11 +62,19 @@ class Processing:
         return Detected(analysed, await recording.finish(analysed.info, job, None))
 
     async def mask(
-        self, upload: Upload, params: DetectParams, masking: MaskParams, keep: Keep, timeout_s: float
+        self,
+        upload: Upload,
+        params: DetectParams,
+        masking: MaskParams,
+        keep: Keep,
+        key_id: UUID | None,
+        timeout_s: float,
     ) -> Hidden:
         """Find and hide the faces; the upload of the original overlaps."""
+        if upload.fill_image is not None:
+            masking = replace(masking, fill_image=upload.fill_image)
         started = time.perf_counter()
-        recording = self._recorder.begin(upload, keep, masking.format) if self._recorder else None
+        recording = self._recorder.begin(upload, keep, masking.format, key_id) if self._recorder else None
         if recording is None:
             return Hidden(await self._pipeline.mask(upload.data, params, masking, timeout_s), NOTHING)
         try:

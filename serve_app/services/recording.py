@@ -23,7 +23,7 @@ from serve_app.database import Database
 from serve_app.metrics import STORAGE_FAILURES, STORED, STORING
 from serve_app.repositories.cleanup import CleanupRepository
 from serve_app.repositories.images import Image, ImageRepository
-from serve_app.repositories.jobs import Job
+from serve_app.repositories.jobs import Job, JobRepository
 from serve_app.repositories.records import RecordRepository
 from serve_app.storage.names import original_key, processed_key, safe_filename
 from serve_app.storage.objects import ObjectStore
@@ -66,12 +66,22 @@ class TakenBackError(FaceError):
 class Recording:
     """One request's way into storage. Begun before its picture is decoded, so that the upload overlaps."""
 
-    def __init__(self, recorder: "Recorder", upload: Upload, keep: Keep, result_format: str | None) -> None:
-        self.image_id, self.job_id = uuid4(), uuid4()
+    def __init__(
+        self,
+        recorder: "Recorder",
+        upload: Upload,
+        keep: Keep,
+        result_format: str | None,
+        key_id: UUID | None,
+    ) -> None:
+        self.image_id, self.job_id = upload.image_id or uuid4(), uuid4()
+        self._is_new = upload.image_id is None
         self._recorder = recorder
         self._upload = upload
+        self._key_id = key_id
         self.filename = safe_filename(upload.filename, _format(upload.data))
-        self.original_key = original_key(self.image_id, self.filename) if keep == "both" else None
+        has_original = keep == "both" and self._is_new
+        self.original_key = original_key(self.image_id, self.filename) if has_original else None
         self.result_key = (
             None if result_format is None else processed_key(self.image_id, self.job_id, result_format)
         )
@@ -114,6 +124,13 @@ class Recording:
         await self._original
         if result is not None and self.result_key is not None:
             await recorder.objects.put(self.result_key, result.data, _media_type(result.format))
+        if not await self._keep_rows(info, job):
+            raise TakenBackError("cleanup was quicker, or the image was deleted")
+
+    async def _keep_rows(self, info: ImageInfo, job: Job) -> bool:
+        recorder = self._recorder
+        if not self._is_new:
+            return await recorder.records.keep_job(job, self.keys, recorder.owner)
         image = Image(
             id=self.image_id,
             filename=self.filename,
@@ -122,9 +139,9 @@ class Recording:
             width=info.width,
             height=info.height,
             s3_key=self.original_key,
+            key_id=self._key_id,
         )
-        if not await recorder.records.keep(image, job, self.keys, recorder.owner):
-            raise TakenBackError("cleanup was quicker")
+        return await recorder.records.keep(image, job, self.keys, recorder.owner)
 
     def _give_up(self, storing: "asyncio.Task[None]", error: BaseException) -> None:
         """Answer without ids. Uploads under way are let finish, so that none lands after its removal."""
@@ -139,7 +156,10 @@ class Recording:
         try:
             await asyncio.wait(uploads)
             async with recorder.database.transaction():
-                await recorder.images.delete(self.image_id)
+                if self._is_new:
+                    await recorder.images.delete(self.image_id)
+                else:
+                    await recorder.jobs.delete(self.job_id)
                 await recorder.cleanup.take_back(self.keys, recorder.owner)
                 await recorder.cleanup.add(self.keys, None, 0.0)
         finally:
@@ -153,6 +173,7 @@ class Recorder:
         self,
         database: Database,
         images: ImageRepository,
+        jobs: JobRepository,
         records: RecordRepository,
         cleanup: CleanupRepository,
         objects: ObjectStore,
@@ -163,6 +184,7 @@ class Recorder:
     ) -> None:
         self.database = database
         self.images = images
+        self.jobs = jobs
         self.records = records
         self.cleanup = cleanup
         self.objects = objects
@@ -173,13 +195,16 @@ class Recorder:
         self._in_flight = 0
         self._background: set[asyncio.Task[None]] = set()
 
-    def begin(self, upload: Upload, keep: Keep, result_format: str | None) -> Recording | None:
+    def begin(
+        self, upload: Upload, keep: Keep, result_format: str | None, key_id: UUID | None
+    ) -> Recording | None:
         """Start storing a request's picture; None when it is not to be kept, or too many are being stored.
 
         Args:
-            upload: As the client sent it.
+            upload: As the client sent it; one that was taken from storage gets one more job.
             keep: `none`, `result` (the job, and the masked picture) or `both` (the original as well).
             result_format: Of the masked picture; None on detect.
+            key_id: Of the caller.
         """
         if keep == "none":
             return None
@@ -188,7 +213,7 @@ class Recorder:
             return None
         self._in_flight += 1
         STORING.set(self._in_flight)
-        return Recording(self, upload, keep, result_format)
+        return Recording(self, upload, keep, result_format, key_id)
 
     def release_slot(self) -> None:
         """A recording has ended."""

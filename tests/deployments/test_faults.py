@@ -25,7 +25,8 @@ from deployments.detection.search import search
 from deployments.errors import ImageDecodeError
 from deployments.masking.mask import mask
 from deployments.parcels import CanvasParcel, DecodedParcel, MaskedParcel, PictureParcel
-from deployments.pipeline import ServePipeline, Stage
+from deployments.pipeline import ServePipeline
+from deployments.stage import Stage
 from deployments.transport import INLINE, Locker, Parcel, host_id, receive, send
 from deployments.types import FaceChoice, Inferred, MaskParams
 from models.errors import FaceError, InferenceError
@@ -40,6 +41,7 @@ pytestmark = pytest.mark.skipif(not host_id(), reason="no shared memory on this 
 REQUESTS = 300
 AT_ONCE = 16
 TIMEOUT_S = 2.0
+BLACK = cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
 MASKING = MaskParams(method="solid", format="png", padding=0.0)
 ASKED = (
     MASKING,
@@ -47,6 +49,7 @@ ASKED = (
     replace(MASKING, regions=((0.0, 600.0, 40.0, 40.0), (8.5, 0.0, 3.0, 3.0))),
     replace(MASKING, choice=FaceChoice(only=(0,), face_count=1, min_face=CELL)),
     replace(MASKING, choice=FaceChoice(skip=(), face_count=1)),
+    replace(MASKING, fill="image", fill_image=BLACK),
 )
 """What requests ask for in turn; each wants its one face hidden."""
 
@@ -204,7 +207,11 @@ class Stages:
         return await search(submit, canvases, params, deadline, is_alone=is_alone, at_once=2)
 
     async def mask(
-        self, picture: PictureParcel, boxes: Float32Array, params: MaskParams, timeout_s: float
+        self,
+        picture: PictureParcel,
+        boxes: Float32Array,
+        params: MaskParams,
+        timeout_s: float,
     ) -> MaskedParcel | FaceError:
         def work() -> MaskedParcel | FaceError:
             try:

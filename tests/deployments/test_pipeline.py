@@ -13,7 +13,8 @@ from deployments.decoding.decode import decode
 from deployments.errors import ImageDecodeError, LosslessRefusedError
 from deployments.masking.lossless import mask_lossless
 from deployments.parcels import CanvasParcel, DecodedParcel, MaskedParcel
-from deployments.pipeline import ServePipeline, Stage
+from deployments.pipeline import ServePipeline
+from deployments.stage import Stage
 from deployments.transport import (
     INLINE,
     Locker,

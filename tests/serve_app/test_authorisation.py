@@ -17,6 +17,7 @@ pytestmark = pytest.mark.postgres
 OPEN: Final = {
     ("GET", "/health"),
     ("GET", "/livez"),
+    ("GET", "/api/v1/receipts/key"),
     ("GET", "/readyz"),
     ("POST", f"{AUTH_PATH}/login"),
     ("POST", f"{AUTH_PATH}/logout"),
@@ -59,7 +60,8 @@ async def log_in(http: httpx.AsyncClient) -> dict[str, str]:
 
 
 async def make_callers(http: httpx.AsyncClient, database_url: str) -> dict[str, Caller]:
-    good, revoked = await new_key(http), await new_key(http)
+    good, revoked, deleted = [await new_key(http) for _ in range(3)]
+    await http.delete(f"{KEYS}/{deleted['id']}", auth=AUTH)
     await http.patch(f"{KEYS}/{revoked['id']}", json={"is_active": False}, auth=AUTH)
     expired = await log_in(http)
     connection = await asyncpg.connect(database_url)
@@ -70,11 +72,14 @@ async def make_callers(http: httpx.AsyncClient, database_url: str) -> dict[str, 
     http.cookies = httpx.Cookies(ended)
     await http.post(f"{AUTH_PATH}/logout")
     http.cookies = httpx.Cookies()
+    tokens = [*session.values(), *expired.values()]
     foreign = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
     return {
         "nobody": Caller(),
         "a key that never was": Caller(headers={"X-API-Key": "xyl_" + "0" * 48}),
         "a revoked key": Caller(headers={"X-API-Key": revoked["key"]}),
+        "a deleted key": Caller(headers={"X-API-Key": deleted["key"]}),
+        "a key in another's clothes": Caller(headers={"Authorization": f"Bearer {good['key']}"}),
         "a key": Caller(headers={"X-API-Key": good["key"]}, has_key=True),
         "a key as a password": Caller(auth=("admin", good["key"])),
         "a session": Caller(cookies=session, is_admin=True),
@@ -84,7 +89,14 @@ async def make_callers(http: httpx.AsyncClient, database_url: str) -> dict[str, 
         "a session from another site": Caller(
             cookies=session, headers=foreign, is_admin=True, safe_methods_only=True
         ),
+        "a session from another site, in an old browser": Caller(
+            cookies=session, headers={"Origin": "https://[::1"}, is_admin=True, safe_methods_only=True
+        ),
+        "two sessions": Caller(headers={"Cookie": "; ".join(f"face_api_session={t}" for t in tokens)}),
         "the password": Caller(auth=AUTH, is_admin=True),
+        "the password from another site": Caller(
+            auth=AUTH, headers=foreign, is_admin=True, safe_methods_only=True
+        ),
         "another password": Caller(auth=("admin", "wrong")),
         "another user": Caller(auth=("root", AUTH[1])),
         "a session in the header of keys": Caller(headers={"X-API-Key": next(iter(session.values()))}),

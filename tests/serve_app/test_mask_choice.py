@@ -81,6 +81,36 @@ async def test_shape_and_fill_combine_with_every_method(client: httpx.AsyncClien
         assert pixels[y1 + 16, x1 : x1 + 32].max() == 0
 
 
+async def test_a_picture_of_the_clients_lies_over_the_faces(client: httpx.AsyncClient) -> None:
+    patch = np.zeros((8, 8, 4), np.uint8)
+    patch[:4] = (0, 0, 255, 255)
+    files = {"image": ("a.png", PICTURE), "fill_image": ("b.png", png(patch))}
+    answer = await client.post("/api/v1/mask", files=files, params={**SOLID, "fill": "image"})
+    pixels = np.asarray(Image.open(io.BytesIO(answer.content)))
+    x1, y1, x2, y2 = FIRST
+    assert (pixels[y1 : y1 + 8, x1:x2] == (0, 0, 255)).all()
+    assert pixels[y2 - 8 : y2, x1:x2].min() == 255  # flattened on white
+
+
+@pytest.mark.parametrize(
+    ("patch", "status"),
+    [
+        (None, 422),
+        (b"", 422),
+        (b"BM" + bytes(60), 415),
+        (PICTURE[:200], 400),
+        (b"x" * (256 * 1024 + 1), 413),
+        (png(np.zeros((1001, 1000, 3), np.uint8)), 413),
+    ],
+)
+async def test_a_picture_to_lie_over_faces_that_is_none_is_refused(
+    client: httpx.AsyncClient, patch: bytes | None, status: int
+) -> None:
+    files = {"image": ("a.png", PICTURE)} | ({} if patch is None else {"fill_image": ("b.png", patch)})
+    answer = await client.post("/api/v1/mask", files=files, params={"fill": "image"})
+    assert answer.status_code == status, answer.text
+
+
 @pytest.mark.parametrize(
     ("query", "names"),
     [

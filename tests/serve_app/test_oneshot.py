@@ -40,6 +40,30 @@ def test_mask_writes_a_folder_like_the_input_and_goes_on_after_a_bad_file(folder
     assert np.asarray(Image.open(out / "a.png")).max() == 0
 
 
+def test_mask_takes_what_the_api_takes(folder: Path) -> None:
+    out = folder.parent / "out.png"
+    patch = folder.parent / "blue.png"
+    Image.fromarray(np.full((4, 4, 3), (0, 0, 255), np.uint8)).save(patch)
+    one = ["mask", str(folder / "a.png"), "-o", str(out), "--format", "png", "--padding", "0"]
+    more = ["--fill", "image", "--fill-image", str(patch), "--regions", "[[0, 600, 20, 20]]"]
+    assert CliRunner().invoke(app, [*one, *more]).exit_code == 0
+    pixels = np.asarray(Image.open(out))
+    for x, y in ((64, 96), (0, 600)):
+        assert (pixels[y : y + 20, x : x + 20] == (0, 0, 255)).all()
+    left = CliRunner().invoke(app, [*one, "--skip", "[0]", "--face-count", "1"])
+    assert left.exit_code == 0
+    assert np.asarray(Image.open(out))[96:128, 64:96, 0].min() == 255
+    for wrong, text in (
+        (["--skip", "[0]"], "face_count"),
+        (["--skip", "[5]", "--face-count", "1"], "no face 5"),
+        (["--regions", "[[0, 0, 0, 9]]"], "JSON list"),
+        (["--fill", "color:red"], "color:#rrggbb"),
+    ):
+        result = CliRunner().invoke(app, [*one, *wrong])
+        assert result.exit_code != 0
+        assert text in result.output + str(result.exception)
+
+
 def test_lossless_takes_jpegs_and_says_so_of_others(folder: Path) -> None:
     pixels = red_block_picture(640, 640, {(2, 3): 255})
     Image.fromarray(pixels).save(folder / "c.jpg", quality=95, subsampling=0)

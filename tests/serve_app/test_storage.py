@@ -107,7 +107,6 @@ async def storing(
     mine = replace(options, bucket=f"test-{uuid4().hex[:12]}")
     merged = Settings(
         database_url=database,
-        api_key_enabled=False,
         admin_password=AUTH[1],
         storage_enabled=True,
         s3_endpoint=endpoint or mine.endpoint,
@@ -116,7 +115,7 @@ async def storing(
         s3_secret_key=mine.secret_key,
         rate_limit_detect="off",
         rate_limit_mask="off",
-        **settings,
+        **{"api_key_enabled": False, **settings},
     )
     app = create_app(merged, pipeline, LocalLedger(merged))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -104,6 +104,29 @@ def test_stage_times_add_up_to_no_more_than_the_total(
     assert sum(stages) <= profile["total_ms"]
 
 
+def test_lossless_answers_differ_from_their_uploads_only_around_the_faces(
+    client: httpx.Client, astronaut: NDArray[np.uint8]
+) -> None:
+    pictures = scenes(astronaut, 16)
+
+    def mask(index: int) -> None:
+        query = {"method": "solid", "lossless": True}
+        answer = client.post("/api/v1/mask", content=pictures[index], params=query, headers=JPEG)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-lossless"] == "true"
+        assert int(answer.headers["x-face-count"]) > 0
+        before, after = simplejpeg.decode_jpeg(pictures[index]), simplejpeg.decode_jpeg(answer.content)
+        assert before.shape == after.shape
+        changed = (before != after).any(axis=2)
+        assert 0.0 < changed.mean() < 0.25
+        assert np.abs(before.astype(int) - after)[changed].mean() > 20
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(mask, range(16)))
+    refused = client.post("/api/v1/mask?lossless=true", content=b"GIF89a" + bytes(40))
+    assert refused.status_code == 415
+
+
 def test_a_multipart_upload_is_masked_in_every_format(
     client: httpx.Client, astronaut: NDArray[np.uint8]
 ) -> None:

@@ -172,3 +172,24 @@ def test_flipped_bytes_give_a_picture_or_a_named_error(data: st.DataObject) -> N
     except FaceError:
         return
     assert pixels.shape[2] in {3, 4}
+
+
+def test_a_file_that_libvips_quotes_beyond_utf_8_is_corrupt_and_so_is_the_next() -> None:
+    avif = encode(quadrants(), "AVIF")
+    broken = avif.replace(b"colr", b"\x8dolr").replace(b"\x04\x01\x02\x83\x04", b"\x04\x01\x02\x83\x84")
+    assert broken.count(b"\x83\x84") == 1  # the property nobody knows is essential
+    for data in (broken, png_claiming(4, 4)):
+        with pytest.raises(ImageDecodeError):
+            decode_vips(data, "heif" if data is broken else "png", LIMIT)
+
+
+@pytest.mark.parametrize("side", [b"\x00\x00\x000", b"\x00\x00\x00 "])
+def test_a_heif_with_a_side_that_libvips_cannot_count_is_too_large(
+    side: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    avif = encode(quadrants(), "AVIF")
+    at = avif.index(b"ispe") + 8
+    sides = avif[at : at + 8].replace(side, b"\x5b\0\0\x20")
+    with pytest.raises(ImageTooLargeError):
+        decode_vips(avif[:at] + sides + avif[at + 8 :], "heif", LIMIT)
+    assert capfd.readouterr().err == ""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.errors import ImageTooLargeError, VideoError
+from deployments.errors import ImageTooLargeError, UncertainFacesError, VideoError
 from deployments.types import MaskParams
 from deployments.video.mask import MaskedFilm, VideoParams, mask_film
 from models.errors import InferenceError
@@ -21,12 +21,15 @@ from tests.deployments.video.clips import decoded, sound_packets, timestamps, wr
 from tests.tiny_scrfd import red_block_picture
 
 SOLID = MaskParams("solid")
+PLAIN = DetectParams()
 SECRETS = {"title": "Anna Schmidt", "location": "+52.5200+013.4050/", "comment": "our secret"}
 
 
-def mask(source: Path, target: Path, scrfd: Scrfd, **options: Any) -> MaskedFilm:
+def mask(
+    source: Path, target: Path, scrfd: Scrfd, params: DetectParams = PLAIN, **options: Any
+) -> MaskedFilm:
     video = VideoParams(**options)
-    return mask_film(source, target, scrfd, DetectParams(), SOLID, video, 10_000_000)
+    return mask_film(source, target, scrfd, params, SOLID, video, 10_000_000)
 
 
 def block(
@@ -201,6 +204,23 @@ def test_a_moving_portrait_stays_masked_while_the_detector_sees_every_third_fram
     for frame, move in zip(decoded(tmp_path / "out.mp4"), moves, strict=True):
         for x, y in (eyes @ move.T).astype(int):
             assert frame[y - 6 : y + 6, x - 6 : x + 6].max() < 24
+
+
+def test_a_face_too_small_for_one_look_is_found_with_detail_max(tmp_path: Path, red_finder: Scrfd) -> None:
+    source = write_clip(tmp_path / "in.mp4", [block(size=(720, 1280))] * 4)
+    assert mask(source, tmp_path / "fast.mp4", red_finder).masked == 0
+    assert mask(source, tmp_path / "max.mp4", red_finder, DetectParams(detail="max")).masked == 4
+    assert min(reds(tmp_path / "fast.mp4")) > 200
+    assert max(reds(tmp_path / "max.mp4")) < 20
+
+
+def test_uncertain_faces_are_masked_or_refused_as_asked(tmp_path: Path, red_finder: Scrfd) -> None:
+    source = write_clip(tmp_path / "in.mp4", [block(110)] * 6)
+    assert mask(source, tmp_path / "out.mp4", red_finder).masked == 0
+    assert mask(source, tmp_path / "out.mp4", red_finder, DetectParams(uncertain="mask")).masked == 6
+    with pytest.raises(UncertainFacesError, match="possible faces"):
+        mask(source, tmp_path / "none.mp4", red_finder, DetectParams(uncertain="reject"))
+    assert not (tmp_path / "none.mp4").exists()
 
 
 def test_a_detector_that_fails_leaves_no_file(tmp_path: Path, red_finder: Scrfd) -> None:

@@ -31,6 +31,7 @@ def new_image(**changes: Any) -> Image:
         "width": 320,
         "height": 240,
         "s3_key": f"originals/{image_id}/party.jpg",
+        "key_id": None,
     }
     return Image(id=image_id, **{**values, **changes})
 
