@@ -13,7 +13,15 @@ from serve_app.services.processing import Hidden
 from serve_app.storage.names import safe_path
 
 MANIFEST: Final = "manifest.json"
-FACTS: Final = ("output", "face_count", "uncertain_faces", "faces_skipped", "residual_faces", "image_id", "job_id")
+FACTS: Final = (
+    "output",
+    "face_count",
+    "uncertain_faces",
+    "faces_skipped",
+    "residual_faces",
+    "image_id",
+    "job_id",
+)
 """Of a masked picture, in the manifest; null where there is none."""
 
 
