@@ -31,10 +31,11 @@ SAME_FACE: Final = 0.4
 AGREEMENT: Final = 0.3
 """What agreeing is worth: a score s rises by this share of the other's, times 1 - s. Recall at equal false
 positives is the same within half a point from 0.15 to 0.3."""
-LOWEST: Final = 0.01
 KINDS: Final[tuple[PassKind, ...]] = get_args(PassKind)
+MOST_OF_PASS: Final = 2000
+"""Boxes of one pass that are merged, the best: a crowd has fewer, the lowest confidences have many more."""
 CHUNK: Final = 256
-"""Boxes that are compared with all others at once: bounds the memory."""
+"""Boxes that are compared with others at once: bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +108,28 @@ def merge(passes: Sequence[Pass], params: DetectParams, width: int, height: int)
 
 
 def lowest(floor: float) -> float:
-    """The lowest score of a pass that others can raise to `floor`."""
-    return min(floor, max((floor - AGREEMENT) / (1 - AGREEMENT), LOWEST))
+    """The lowest score that agreement raises to `floor` when the other's is under it, too."""
+    return (1 - AGREEMENT) * floor / (1 - AGREEMENT * floor)
 
 
 def _pooled(passes: Sequence[Pass], least: float, width: int, height: int) -> _Pool:
-    boxes = np.concatenate([one.found.boxes for one in passes])
-    scores = np.concatenate([one.found.scores for one in passes])
-    owners = np.repeat(np.arange(len(passes)), [len(one.found.boxes) for one in passes])
-    are_parts = np.concatenate([_are_parts(one, width, height) for one in passes])
+    """Boxes of all passes, one pass after the other."""
+    found = [one.found.part(0, MOST_OF_PASS) for one in passes]
+    boxes = np.concatenate([one.boxes for one in found])
+    scores = np.concatenate([one.scores for one in found])
+    owners = np.repeat(np.arange(len(passes)), [len(one.boxes) for one in found])
+    are_parts = np.concatenate(
+        [_are_parts(one.boxes, passes[index].tile, width, height) for index, one in enumerate(found)]
+    )
     halves = [index for index, one in enumerate(passes) if one.kind == "half"]
-    counted = np.flatnonzero((scores >= least) & (~np.isin(owners, halves) | is_large(boxes, width, height)))
-    points = [one.found.landmarks for one in passes if one.found.landmarks is not None]
-    landmarks = np.concatenate(points) if len(points) == len(passes) else None
-    return _Pool(boxes, scores, landmarks, owners, are_parts).rows(counted)
+    counted = (scores >= least) & (~np.isin(owners, halves) | is_large(boxes, width, height))
+    points = [one.landmarks for one in found if one.landmarks is not None]
+    landmarks = np.concatenate(points) if len(points) == len(found) else None
+    return _Pool(boxes, scores, landmarks, owners, are_parts).rows(np.flatnonzero(counted))
 
 
-def _are_parts(one: Pass, width: int, height: int) -> BoolArray:
+def _are_parts(boxes: Float32Array, tile: Tile | None, width: int, height: int) -> BoolArray:
     """(N,) which boxes of a pass reach an end of its tile behind which the picture goes on."""
-    boxes, tile = one.found.boxes, one.tile
     if tile is None:
         return np.zeros(len(boxes), bool)
     scale = np.array([tile.whole_width / width, tile.whole_height / height] * 2, np.float32)
@@ -149,10 +153,11 @@ def _agreed(pool: _Pool, kinds: Int64Array) -> _Pool:
         return pool
     scores, of_box = pool.scores.copy(), kinds[pool.owners]
     for start in range(0, len(scores), CHUNK):
-        rows = slice(start, start + CHUNK)
-        _, iou = _overlaps(pool.boxes[rows], pool.boxes)
-        others = (iou > SAME_FACE) & (of_box[rows, None] != of_box)
-        best = np.where(others, pool.scores, 0).max(axis=1)
+        rows = np.arange(start, min(start + CHUNK, len(scores)))
+        near = _near(pool.boxes, rows)
+        _, iou = _overlaps(pool.boxes[rows], pool.boxes[near])
+        others = (iou > SAME_FACE) & (of_box[rows, None] != of_box[near])
+        best = np.where(others, pool.scores[near], 0).max(axis=1, initial=0)
         scores[rows] += np.float32(AGREEMENT) * best * (1 - scores[rows])
     return replace(pool, scores=scores)
 
@@ -164,9 +169,13 @@ def _whole_for_parts(pool: _Pool, threshold: float) -> _Pool:
     a tile's end cuts is not less sure than its part.
     """
     scores, are_replaced = pool.scores.copy(), np.zeros(len(pool.scores), bool)
-    wholes, parts = np.flatnonzero(~pool.are_parts), np.flatnonzero(pool.are_parts)
-    for start in range(0, len(parts) if len(wholes) else 0, CHUNK):
+    parts = np.flatnonzero(pool.are_parts)
+    for start in range(0, len(parts), CHUNK):
         rows = parts[start : start + CHUNK]
+        near = _near(pool.boxes, rows)
+        wholes = near[~pool.are_parts[near]]
+        if not len(wholes):
+            continue
         shared, iou = _overlaps(pool.boxes[rows], pool.boxes[wholes])
         stands_for = (iou > threshold) | (shared >= COVERED * _areas(pool.boxes[rows])[:, None])
         stands_for &= pool.scores[wholes] >= LEAST_OF_PART * pool.scores[rows][:, None]
@@ -179,14 +188,22 @@ def _whole_for_parts(pool: _Pool, threshold: float) -> _Pool:
 
 
 def _finders(pool: _Pool, kept: Int64Array, threshold: float) -> Int64Array:
-    """(K,) for each face that stays, the first pass that has a box of it."""
-    finders = pool.owners[kept]
+    """(K,) for each face that stays, in no order, the first pass that has a box of it."""
+    finders = [np.empty(0, np.int64)]
+    by_pass = kept[np.argsort(pool.owners[kept], kind="stable")]
     for start in range(0, len(kept), CHUNK):
-        rows = kept[start : start + CHUNK]
-        _, iou = _overlaps(pool.boxes[rows], pool.boxes)
-        others = np.where(iou > threshold, pool.owners, len(pool.owners)).min(axis=1)
-        finders[start : start + CHUNK] = np.minimum(pool.owners[rows], others)
-    return finders
+        rows = by_pass[start : start + CHUNK]
+        near = _near(pool.boxes, rows)
+        _, iou = _overlaps(pool.boxes[rows], pool.boxes[near])
+        own = pool.owners[rows]
+        finders.append(np.where(iou > threshold, pool.owners[near], own[:, None]).min(axis=1))
+    return np.concatenate(finders)
+
+
+def _near(boxes: Float32Array, rows: Int64Array) -> Int64Array:
+    """Which boxes reach into the rectangle around those of `rows`: for boxes of one tile, few of all."""
+    low, high = boxes[rows, :2].min(axis=0), boxes[rows, 2:].max(axis=0)
+    return np.flatnonzero(((boxes[:, :2] < high) & (boxes[:, 2:] > low)).all(axis=1))
 
 
 def _overlaps(a: Float32Array, b: Float32Array) -> tuple[Float32Array, Float32Array]:

@@ -9,7 +9,7 @@ from deployments.deadline import Deadline
 from deployments.detection.batch import BatchItem, HalfCanvas
 from deployments.parcels import CanvasParcel
 from deployments.types import Inferred, PassFacts
-from models.close_ups import HINT_SCORE, half_size, may_hold_close_up
+from models.close_ups import half_size
 from models.errors import FaceError, InferenceError
 from models.merge import Pass, lowest, merge
 from models.tiling import tiling
@@ -25,7 +25,6 @@ class _Row:
 
     kind: PassKind
     canvas: AnyCanvas  # of `half` the whole one
-    confidence: float
 
     @property
     def size(self) -> tuple[int, int]:
@@ -63,7 +62,8 @@ class _Search:
     def __init__(self, submit: Submit, params: DetectParams, deadline: Deadline, is_alone: bool) -> None:
         self.times = _Times()
         self._submit = submit
-        self._params = params
+        least = params.floor if params.detail == "fast" else lowest(params.floor)
+        self._of_pass = DetectParams(least, params.nms_threshold)
         self._deadline = deadline
         self._is_alone = is_alone
 
@@ -83,8 +83,7 @@ class _Search:
 
     def _item(self, row: _Row, arrived_s: float) -> BatchItem:
         canvas = HalfCanvas(row.canvas) if row.kind == "half" else row.canvas
-        params = DetectParams(row.confidence, self._params.nms_threshold)
-        return BatchItem(canvas, params, self._deadline, arrived_s, self._is_alone)
+        return BatchItem(canvas, self._of_pass, self._deadline, arrived_s, self._is_alone)
 
 
 async def search(
@@ -110,19 +109,14 @@ async def search(
     asked = tiling(whole.width, whole.height) if params.detail == "max" else ()
     if [canvas.tile for canvas in canvases] != [None, *asked]:
         return InferenceError("the decoder sent other parts of the picture than were asked for")
-    least = params.floor if params.detail == "fast" else lowest(params.floor)
-    first = least if params.detail == "fast" else min(least, HINT_SCORE)
-    rows = [_Row("whole", whole, first), *(_Row("tile", tile, least) for tile in canvases[1:])]
+    kinds: list[PassKind] = ["whole"] if params.detail == "fast" else ["whole", "half"]
+    rows = [_Row(kind, whole) for kind in kinds] + [_Row("tile", tile) for tile in canvases[1:]]
     running = _Search(submit, params, deadline, is_alone)
     try:
         answers = await running.run(rows, at_once)
-        found = answers[0].detections
-        if params.detail != "fast" and may_hold_close_up(found, params.confidence, whole.width, whole.height):
-            rows.append(_Row("half", whole, least))
-            answers += await running.run(rows[-1:], at_once)
     except FaceError as error:
         return error
-    return _answer(rows, answers, params, running.times)
+    return await asyncio.to_thread(_answer, rows, answers, params, running.times)
 
 
 def _answer(

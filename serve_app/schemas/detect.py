@@ -28,7 +28,7 @@ class DetectQuery(BaseModel):
     detail: Annotated[
         Detail,
         Field(
-            description="How closely to look: `fast` once, `auto` again where there may be close-ups, `max` "
+            description="How closely to look: `fast` once, `auto` also at half size, for close-ups, `max` "
             "also at the picture's own size. docs/detail.md says what each finds and costs."
         ),
     ] = "fast"

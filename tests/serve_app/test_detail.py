@@ -60,6 +60,7 @@ async def test_max_finds_what_the_scaled_picture_does_not_show(client: httpx.Asy
     passes = body["profiling"]["passes"]
     assert [(one["kind"], one["width"], one["height"]) for one in passes] == [
         ("whole", 640, 320),
+        ("half", 320, 160),
         *[("tile", 512, 640)] * 3,
     ]
     assert sum(one["faces_added"] for one in passes) == 2

@@ -88,25 +88,10 @@ async def faces(
 LARGE = (100.0, 100.0, 500.0, 500.0)
 
 
-@pytest.mark.parametrize(
-    ("whole", "passes"),
-    [
-        ((), ["whole"]),
-        (((*LARGE, 0.9),), ["whole"]),
-        (((*LARGE, 0.3),), ["whole", "half"]),
-        (((*LARGE, 0.01),), ["whole", "half"]),
-        (((100, 100, 200, 200, 0.3),), ["whole"]),
-        (((*LARGE, 0.9), (700, 100, 1100, 500, 0.2)), ["whole", "half"]),
-    ],
-    ids=["nothing there", "sure close-up", "weak close-up", "hint of one", "small", "one of two sure"],
-)
-async def test_auto_looks_at_half_the_size_unless_the_first_look_leaves_no_room_for_a_close_up(
-    whole: Sequence[Face], passes: list[str]
-) -> None:
-    fake = FakePasses(whole, half=((90, 90, 510, 510, 0.8),))
+async def test_auto_always_looks_at_half_the_size() -> None:
+    fake = FakePasses(((*LARGE, 0.9),))
     found = await faces(fake.submit, DetectParams(detail="auto"))
-    assert fake.asked == passes
-    assert [one.kind for one in found.passes] == passes
+    assert fake.asked == [one.kind for one in found.passes] == ["whole", "half"]
 
 
 async def test_a_close_up_of_the_half_is_found_and_what_it_added_is_told() -> None:
@@ -132,7 +117,7 @@ async def test_weak_faces_are_apart_from_sure_ones() -> None:
 async def test_others_pictures_may_run_between_the_passes() -> None:
     fake = FakePasses(((*LARGE, 0.3),))
     await faces(fake.submit, DetectParams(detail="max"), at_once=2)
-    assert fake.asked == ["whole", *(["tile"] * len(TILES)), "half"]
+    assert fake.asked == ["whole", "half", *(["tile"] * len(TILES))]
     assert fake.most_waiting == 2
 
 
