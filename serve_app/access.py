@@ -1,7 +1,7 @@
 """Who may ask: authority as parameter types of the routes.
 
-`DetectCaller` and `MaskCaller` hold an API key within its rate limit; `AdminAuth` proved to be the
-administrator. A route without one of them is open to everybody.
+`DetectCaller`, `MaskCaller` and `BatchCaller` hold an API key within its rate limit; `AdminAuth` proved
+to be the administrator. A route without one of them is open to everybody.
 """
 
 import base64
@@ -53,6 +53,7 @@ class Caller:
     """Somebody who may send pictures."""
 
     key_id: UUID | None  # None while API keys are switched off
+    subject: str  # what rate limits count as one
 
 
 class Access:
@@ -70,8 +71,9 @@ class Access:
             UnauthorizedError, ForbiddenError, RateLimitedError, DatabaseUnavailableError: See each.
         """
         if not self._settings.api_key_enabled:
-            await self.limit(request, route, self.address(request))
-            return Caller(None)
+            address = self.address(request)
+            await self.limit(request, route, address)
+            return Caller(None, address)
         tier = self.database_tier()
         given = request.headers.getlist("x-api-key")
         key = await tier.key_cache.find(given[0]) if len(given) == 1 and has_key_form(given[0]) else None
@@ -85,7 +87,20 @@ class Access:
         request.scope["state"]["key_id"] = str(key.id)
         await self.limit(request, route, key.id.hex)
         tier.key_usage.add(key.id)
-        return Caller(key.id)
+        return Caller(key.id, key.id.hex)
+
+    async def let_in(
+        self, request: Request, route: str, caller: Caller, count: int
+    ) -> tuple[int, RateLimitedError | None]:
+        """How many more requests of a caller may pass, up to `count`, and why the others may not."""
+        for allowed in range(count):
+            try:
+                await self.limit(request, route, caller.subject)
+            except RateLimitedError as error:
+                return allowed, error
+            if caller.key_id is not None:
+                self.database_tier().key_usage.add(caller.key_id)
+        return count, None
 
     async def admin(self, request: Request) -> Admin:
         """The administrator, by HTTP Basic or by the session cookie.
@@ -198,6 +213,12 @@ def _caller(route: str) -> Callable[[Request], Coroutine[Any, Any, Caller]]:
     return check
 
 
+async def _batch_caller(request: Request) -> Caller:
+    """Counts the first picture of a batch; an unknown task is refused as every wrong parameter is."""
+    is_detect = request.query_params.get("task") == "detect"
+    return await access_of(request).caller(request, "detect" if is_detect else "mask")
+
+
 async def _admin(request: Request) -> Admin:
     return await access_of(request).admin(request)
 
@@ -208,5 +229,6 @@ def _keys(request: Request) -> ApiKeyRepository:
 
 DetectCaller = Annotated[Caller, Depends(_caller("detect"))]
 MaskCaller = Annotated[Caller, Depends(_caller("mask"))]
+BatchCaller = Annotated[Caller, Depends(_batch_caller)]
 AdminAuth = Annotated[Admin, Depends(_admin)]
 Keys = Annotated[ApiKeyRepository, Depends(_keys)]

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -23,8 +23,6 @@ from serve_app.settings import Settings
 from serve_app.upload_budget import UploadBudget
 
 T = TypeVar("T")
-DRAIN_BYTES = 64 * 2**20
-DRAIN_S = 2.0
 MOST_WAIT = 0.75
 """Share of the deadline: who would wait longer is refused at once. Work that ends too late would be lost."""
 
@@ -71,37 +69,65 @@ class Admission:
             DeadlineExceededError: The deadline passed.
             ClientDisconnectedError: The client left; the work was cancelled.
         """
-        deadline = Deadline.after(self._settings.request_timeout_s)
         with self._uploads.account() as keep:
             body = BodyStream(request.receive, keep)
             try:
-                async with asyncio.timeout(deadline.left_s):
+                async with self._deadline() as deadline:
                     self._refuse_if_full()
                     if fetch is None:
                         upload = await read_upload(body, request.headers, self._settings.max_upload_bytes)
                     else:
                         upload = await fetch()
                         keep(len(upload.data))
-                    started = time.perf_counter()
-                    pixels = claimed_pixels(upload.data, self._settings.max_image_pixels)
-                    if detail == "max":
-                        pixels += most_tiled_pixels(pixels)
-                    with self._slot():
-                        within_budget = self._within_budget(pixels, lambda: work(upload, deadline.left_s))
-                        value = await _unless_disconnected(request.receive, within_budget)
-                    return Timed(value, (time.perf_counter() - started) * 1e3)
-            except TimeoutError as error:
-                raise DeadlineExceededError(
-                    f"no result within {self._settings.request_timeout_s:g} s, the most a request may take"
-                ) from error
+                    work_on = self._timed(upload, work, deadline, detail)
+                    return await unless_disconnected(request.receive, work_on)
             finally:
-                if body.began or request.headers.get("expect", "").lower() != "100-continue":
-                    await _drain(body)  # else its client waits to hear whether to send it
+                await body.drain(request.headers)
 
-    async def _within_budget(self, pixels: int, work: Callable[[], Awaitable[T]]) -> T:
-        with self._pace.picture():
+    async def run_item(
+        self,
+        read: Callable[[], Awaitable[Upload]],
+        work: Callable[[Upload, float], Awaitable[T]],
+        detail: Detail,
+    ) -> Timed[T]:
+        """One picture of a batch, as if it had come alone; its deadline begins now.
+
+        Raises:
+            OverloadedError: Too many are in flight, or it would wait too long.
+            UnsupportedFormatError, ImageTooLargeError, ImageDecodeError: By its header; no stage heard of it.
+            DeadlineExceededError: The deadline passed.
+        """
+        async with self._deadline() as deadline:
+            self._refuse_if_full()
+            return await self._timed(await read(), work, deadline, detail)
+
+    async def _timed(
+        self,
+        upload: Upload,
+        work: Callable[[Upload, float], Awaitable[T]],
+        deadline: Deadline,
+        detail: Detail,
+    ) -> Timed[T]:
+        started = time.perf_counter()
+        pixels = claimed_pixels(upload.data, self._settings.max_image_pixels)
+        if detail == "max":
+            pixels += most_tiled_pixels(pixels)
+        with self._slot(), self._pace.picture():
             async with self._pixels.hold(pixels):
-                return await work()
+                value = await work(upload, deadline.left_s)
+        return Timed(value, (time.perf_counter() - started) * 1e3)
+
+    @contextlib.asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[Deadline]:
+        """The time a request has; DeadlineExceededError once it is over."""
+        deadline = Deadline.after(self._settings.request_timeout_s)
+        try:
+            async with asyncio.timeout(deadline.left_s):
+                yield deadline
+        except TimeoutError as error:
+            raise DeadlineExceededError(
+                f"no result within {self._settings.request_timeout_s:g} s, the most a request may take"
+            ) from error
 
     def _refuse_if_full(self) -> None:
         is_too_late = self._pace.wait_s > MOST_WAIT * self._settings.request_timeout_s
@@ -120,7 +146,7 @@ class Admission:
             REQUESTS_IN_FLIGHT.set(self._in_flight)
 
 
-async def _unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
+async def unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
     """The result of `work`; cancelled as soon as the client is gone."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(receive))
@@ -140,12 +166,3 @@ async def _unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _drain(body: BodyStream) -> None:
-    """Read on for a moment after a refusal: a client that is still sending would not see the answer."""
-    size = 0
-    with contextlib.suppress(TimeoutError, ClientDisconnectedError):
-        async with asyncio.timeout(DRAIN_S):
-            while not body.ended and size < DRAIN_BYTES:
-                size += len(await body.skip())

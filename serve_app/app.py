@@ -10,6 +10,7 @@ from deployments.types import FacePipeline
 from serve_app import errors
 from serve_app.access import Access
 from serve_app.admission import Admission
+from serve_app.batch.response import Batches
 from serve_app.database_tier import DatabaseTier
 from serve_app.middleware.request_log import RequestLog
 from serve_app.openapi import add_security
@@ -19,6 +20,7 @@ from serve_app.routers import admin_data, api_keys
 from serve_app.routers.admin_auth import admin_auth_router
 from serve_app.routers.admin_pictures import admin_pictures_router
 from serve_app.routers.admin_test import admin_test_router
+from serve_app.routers.batch import batch_router
 from serve_app.routers.console import console_router
 from serve_app.routers.docs import add_docs
 from serve_app.routers.health import health_router
@@ -72,6 +74,7 @@ def create_app(settings: Settings, pipeline: FacePipeline, ledger: LedgerPort) -
     receipts = Receipts(pipeline, settings.receipt_key_file, is_required=settings.receipt_key is not None)
     routers = (
         images_router(processing, admission, receipts),
+        batch_router(Batches(processing, admission, settings)),
         receipts_router(receipts),
         admin_auth_router(settings),
         api_keys.router,

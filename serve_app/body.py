@@ -1,5 +1,7 @@
 """The picture in a request body: multipart or raw, bounded while it is read, never in a temporary file."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +19,8 @@ MOST_FILL_BYTES: Final = 256 * 1024
 ENVELOPE_BYTES: Final = 64 * 1024
 """What multipart may add to the picture: boundaries, headers, small other parts."""
 MAX_PARTS: Final = 16
+DRAIN_BYTES: Final = 64 * 2**20
+DRAIN_S: Final = 2.0
 ACCEPTED: Final = "send multipart/form-data with the file part `image`, or the picture as an image/* body"
 
 
@@ -82,6 +86,16 @@ class BodyStream:
         self.ended = not message.get("more_body", False)
         chunk: bytes = message.get("body", b"")
         return chunk
+
+    async def drain(self, headers: Headers) -> None:
+        """Read on for a moment after a refusal: a client that is still sending would not see the answer."""
+        if not self.began and headers.get("expect", "").lower() == "100-continue":
+            return  # its client waits to hear whether to send it
+        size = 0
+        with contextlib.suppress(TimeoutError, ClientDisconnectedError):
+            async with asyncio.timeout(DRAIN_S):
+                while not self.ended and size < DRAIN_BYTES:
+                    size += len(await self.skip())
 
 
 async def read_upload(body: BodyStream, headers: Headers, max_bytes: int) -> Upload:

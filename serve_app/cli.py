@@ -18,6 +18,7 @@ from serve_app.maintenance_cli import maintenance_app
 from serve_app.models_cli import models_app
 from serve_app.oneshot import detect_files, mask_files
 from serve_app.receipts.command import receipt_app
+from serve_app.redact.command import redact_collection
 from serve_app.rollout import StartError
 from serve_app.settings import SettingsError, load_settings
 
@@ -30,6 +31,7 @@ app.command("advise")(advise)
 app.command("migrate")(migrate_database)
 app.command("detect")(detect_files)
 app.command("mask")(mask_files)
+app.command("redact")(redact_collection)
 
 
 @app.command()

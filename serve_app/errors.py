@@ -122,14 +122,21 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
 async def _face_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FaceError)  # noqa: S101 - registered for it
-    status = status_of(error)
     note_reason(request, reason_of(error))
+    status, detail = failure_of(error, _request_id(request))
+    return error_response(status, detail, _extra_headers(status, error))
+
+
+def failure_of(error: Exception, request_id: str) -> tuple[int, str]:
+    """Status and detail of what failed; what the caller cannot mend is logged, and only there."""
+    if not isinstance(error, FaceError):
+        logger.error(json.dumps({"event": "unexpected error", "request_id": request_id}), exc_info=error)
+        return 500, INTERNAL
+    status = status_of(error)
     if status != 500 and not isinstance(error, ModelError):
-        return error_response(status, str(error), _extra_headers(status, error))
-    logger.error(
-        json.dumps({"event": "stage failed", "request_id": _request_id(request), "error": str(error)})
-    )
-    return error_response(status, INTERNAL if status == 500 else "the model is not ready")
+        return status, str(error)
+    logger.error(json.dumps({"event": "stage failed", "request_id": request_id, "error": str(error)}))
+    return status, INTERNAL if status == 500 else "the model is not ready"
 
 
 def _extra_headers(status: int, error: FaceError) -> dict[str, str]:
@@ -167,10 +174,7 @@ def _methods(request: Request, routes: Sequence[BaseRoute]) -> set[str]:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     note_reason(request, UNEXPECTED)
-    logger.error(
-        json.dumps({"event": "unexpected error", "request_id": _request_id(request)}), exc_info=error
-    )
-    return error_response(500, INTERNAL)
+    return error_response(*failure_of(error, _request_id(request)))
 
 
 def _request_id(request: Request) -> str:

@@ -96,6 +96,12 @@ def _check_ports(settings: Settings, patience_s: float) -> None:
         check_port(settings.metrics_host, settings.metrics_port, "FACE_API_METRICS_PORT", patience_s)
 
 
+def set_ray_switches() -> None:
+    """For a Ray of this process alone; what the environment says already stays. Before ray is imported."""
+    os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # of its own, not ~/.ray's
+
+
 def wants_storage(settings: Settings, config_path: Path) -> bool:
     """Whether to run an S3 server of our own: beside the embedded PostgreSQL, unless told otherwise.
 
@@ -117,10 +123,9 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
     for note in resolved.notes:
         console.print(f"[bold yellow]{note}[/]")
     console.print(f"starting {resolved.name}; this takes half a minute")
-    os.environ.update({**RAY_SWITCHES, **{k: v for k, v in os.environ.items() if k in RAY_SWITCHES}})
+    set_ray_switches()
     if settings.receipt_key is None:
         make_key_file(settings.receipt_key_file)
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # of its own, not ~/.ray's
     with _counting(settings), _log_pipe(settings), _database(settings), _objects(settings, has_storage):
         try:
             running = _deploy(config, named or resolved.setting)

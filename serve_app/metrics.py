@@ -23,6 +23,9 @@ STAGE_SECONDS: Final = Histogram(
     buckets=STAGE_BUCKETS,
 )
 FACES: Final = Counter("face_api_faces_total", "Faces found in answered pictures.")
+BATCH_ITEMS: Final = Counter(
+    "face_api_batch_items_total", "Pictures of batches, by task and their own status.", ("task", "status")
+)
 REQUESTS_IN_FLIGHT: Final = Gauge(
     "face_api_requests_in_flight", "Pictures that ingress replicas work on, from their head on."
 )

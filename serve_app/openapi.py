@@ -1,11 +1,14 @@
 """What the OpenAPI document says beyond the signatures: bodies, statuses, headers, examples, authority."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 from starlette.responses import Response
 
 from serve_app.samples import as_markdown, code_samples
+from serve_app.schemas.batch import BatchLine, BatchManifest
 from serve_app.schemas.detect import DetectResponse
 from serve_app.schemas.errors import ErrorResponse
 from serve_app.schemas.health import HealthResponse
@@ -77,6 +80,7 @@ SECURITY_SCHEMES: Final = {
 }
 OPEN_PATHS: Final = frozenset({"/health", "/livez", "/readyz"})
 OPEN_ADMIN_PATHS: Final = frozenset({"/api/v1/admin/auth/login", "/api/v1/admin/auth/logout"})
+REFERENCE: Final = "#/components/schemas/{model}"
 PICTURE: Final = {"type": "string", "format": "binary"}
 UPLOAD: Final[dict[str, Any]] = {
     "requestBody": {
@@ -87,6 +91,22 @@ UPLOAD: Final[dict[str, Any]] = {
                 "schema": {"type": "object", "required": ["image"], "properties": {"image": PICTURE}}
             },
             "image/*": {"schema": PICTURE},
+        },
+    }
+}
+BATCH_UPLOAD: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "Pictures as parts `image` of a form, or as files of a zip.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": {"type": "array", "items": PICTURE, "minItems": 1}},
+                }
+            },
+            "application/zip": {"schema": {"type": "string", "format": "zip"}},
         },
     }
 }
@@ -204,6 +224,24 @@ def mask_docs() -> dict[str, Any]:
     }
 
 
+def batch_docs() -> dict[str, Any]:
+    """Arguments of the batch route."""
+    count = {"description": "Pictures in the batch.", "schema": {"type": "integer"}}
+    ok = {
+        "description": "What became of each picture, as they are done; each has a status of its own.",
+        "headers": {**REQUEST_ID, **RATE_LIMIT, "X-Item-Count": count},
+        "content": {
+            "application/x-ndjson": {"schema": {"$ref": REFERENCE.format(model="BatchLine")}},
+            "application/zip": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+    return {
+        "responses": {200: ok, **_failures(*UPLOAD_FAILURES)},
+        "response_class": Response,
+        **_with_samples("batch", BATCH_UPLOAD),
+    }
+
+
 def detect_test_docs() -> dict[str, Any]:
     """Arguments of the detect test route."""
     ok = {"description": "The faces.", "model": DetectResponse, "headers": REQUEST_ID}
@@ -259,13 +297,26 @@ def add_security(app: FastAPI) -> None:
     def with_security() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = build()
-            document.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
+            components = document.setdefault("components", {})
+            components["securitySchemes"] = SECURITY_SCHEMES
+            components["schemas"] |= _streamed_schemas()
             for path, operations in document["paths"].items():
                 for operation in operations.values():
                     operation["security"] = _security(path)
         return build()
 
     app.openapi = with_security  # type: ignore[method-assign] # FastAPI's documented way
+
+
+def _streamed_schemas() -> dict[str, Any]:
+    """Models of what is sent in pieces: FastAPI knows only those of whole answers."""
+    models: list[tuple[type[BaseModel], Literal["serialization"]]] = [
+        (BatchLine, "serialization"),
+        (BatchManifest, "serialization"),
+    ]
+    _, definitions = models_json_schema(models, ref_template=REFERENCE)
+    schemas: dict[str, Any] = definitions["$defs"]
+    return schemas
 
 
 def _security(path: str) -> list[dict[str, list[str]]]:

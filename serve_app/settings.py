@@ -71,6 +71,15 @@ class Settings(BaseSettings):
         gt=0,
         description="Pixels of all pictures that one ingress replica has in its stages; more wait.",
     )
+    batch_max_items: int = Field(
+        default=100, gt=0, le=10_000, description="Pictures of one /batch; more get 413."
+    )
+    batch_max_bytes: int = Field(
+        default=100 * 2**20, gt=0, description="Bytes of all pictures of one /batch, unpacked; more get 413."
+    )
+    max_batches_in_flight: int = Field(
+        default=4, gt=0, description="Batches one ingress replica holds in memory; more get 503."
+    )
     request_timeout_s: float = Field(
         default=30.0,
         gt=0,

@@ -5,7 +5,6 @@ from typing import Final, Literal
 
 import numpy as np
 
-from deployments.masking.jpeg_frame import SIDE
 from models.types import BoolArray
 
 _EIGHT: Final = 0x0101010101010101
@@ -77,9 +76,8 @@ def covered(masks: list[Mask], shape: tuple[int, ...], step: tuple[int, int]) ->
 
 
 def touched_blocks(under: BoolArray) -> tuple[BoolArray, BoolArray]:
-    """Which blocks (N,) of a plane have samples under a mask, and which of those have others beside them."""
+    """Which blocks (N,) have samples under a mask (N, 64), and which of those have others beside them."""
     octets = under.view(np.uint64)
-    rows = octets.reshape(-1, SIDE, octets.shape[1])
-    some: BoolArray = np.bitwise_or.reduce(rows, axis=1).ravel() != 0
-    every: BoolArray = np.bitwise_and.reduce(rows, axis=1).ravel() == _EIGHT
+    some: BoolArray = np.bitwise_or.reduce(octets, axis=1) != 0
+    every: BoolArray = np.bitwise_and.reduce(octets, axis=1) == _EIGHT
     return some, some & ~every

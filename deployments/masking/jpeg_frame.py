@@ -70,7 +70,7 @@ def read_frame(header: JpegHeader) -> Frame:
     count = frame[5]
     if count not in {1, 3} or len(frame) < 6 + 3 * count:
         raise LosslessRefusedError(
-            f"the jpeg has {count} components, as CMYK has 4; lossless=true takes grey and colour (1 or 3)"
+            f"the jpeg has {count} components{' (CMYK)' * (count == 4)}; lossless=true takes grey and colour"
         )
     tables = _read_tables(header.quantisation)
     entries = [frame[6 + 3 * i : 9 + 3 * i] for i in range(count)]

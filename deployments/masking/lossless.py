@@ -1,7 +1,6 @@
 """Hide the faces of a JPEG in its coefficients: every block that is not under a mask stays bit for bit."""
 
 import time
-from typing import Final
 
 import numpy as np
 
@@ -21,15 +20,13 @@ from deployments.masking.effects import ellipse
 from deployments.masking.footprint import Mask
 from deployments.masking.jpeg_frame import Frame, read_frame
 from deployments.masking.jpeg_segments import JFIF, with_segments
-from deployments.masking.mask import Areas, areas_of, hide_areas, style
+from deployments.masking.layer import Window
+from deployments.masking.mask import Areas, areas_of, hide_areas, reaches_corners
 from deployments.masking.runs import Runs, run_length
 from deployments.masking.turbojpeg import Planes, look, rewrite
-from deployments.masking.window import Window, Written, hide_in, windows_of
+from deployments.masking.window import Written, hide_in, windows_of
 from deployments.types import Masked, MaskParams
 from models.types import Float32Array, Int64Array, UInt8Array
-
-_RUNS_AT_ONCE: Final = 2048
-"""That are read again as one picture: JPEG ends at 65500 lines."""
 
 
 def check_lossless(data: bytes, params: MaskParams) -> None:
@@ -103,21 +100,18 @@ class _Masks:
     def hide(self, planes: Planes, space: str) -> None:
         """Write every region into the coefficients."""
         started = time.perf_counter()
-        for window in windows_of(self._stored, self._frame):
-            masks = [self._mask(member) for member in window.members]
-
-            def hide(pixels: UInt8Array, window: Window = window) -> UInt8Array:
-                return self._hidden(pixels, window)
-
-            self.written += hide_in(planes, self._frame, space, window, masks, hide)
+        windows = windows_of(self._stored, self._frame)
+        masked = [(window, [self._mask(member) for member in window.members]) for window in windows]
+        if masked:
+            self.written = hide_in(planes, self._frame, space, masked, self._hidden)
         self.spent_s = time.perf_counter() - started
 
     def _mask(self, member: int) -> Mask:
         x1, y1, x2, y2 = self._stored[member].tolist()
-        shape, _ = style(self._params)
-        return Mask(x1, y1, x2, y2, True if shape == "rect" else ellipse(y2 - y1, x2 - x1))
+        is_whole = reaches_corners(int(self._areas.strengths[member]), self._params)
+        return Mask(x1, y1, x2, y2, True if is_whole else ellipse(y2 - y1, x2 - x1))
 
-    def _hidden(self, pixels: UInt8Array, window: Window) -> UInt8Array:
+    def _hidden(self, window: Window, pixels: UInt8Array) -> UInt8Array:
         """The stored pixels (h, w, 3) of a window with its regions hidden, as upright pixels are."""
         members = list(window.members)
         height, width = pixels.shape[:2]
@@ -152,25 +146,31 @@ def _check(copy: bytes, frame: Frame, written: list[Written]) -> None:
     if read_frame(header) != frame:
         raise MaskingError("the rewritten jpeg is another picture")
     runs = Runs(copy, header, frame)
-    places = [_places(w, frame) for w in written]
-    touched = np.unique(np.concatenate([run for run, _, _ in places] or [np.empty(0, np.int64)]))
-    for first in range(0, len(touched), _RUNS_AT_ONCE):
-        wanted = touched[first : first + _RUNS_AT_ONCE]
+    if not written:
+        return
+    where = [_runs_of(w, frame) for w in written]
+    wanted = np.unique(np.concatenate(where))
 
-        def see(planes: Planes, _: str, wanted: Int64Array = wanted) -> None:
-            for w, (run, row, column) in zip(written, places, strict=True):
-                there = (run >= wanted[0]) & (run <= wanted[-1])
-                rows = np.searchsorted(wanted, run) * frame.components[w.component].down + row
-                if not np.array_equal(planes[w.component][rows[there], column[there]], w.coefficients[there]):
-                    raise MaskingError("a face is not hidden in the rewritten jpeg")
+    def see(planes: Planes, _: str) -> None:
+        for w, run in zip(written, where, strict=True):
+            rows, columns = _moved(w, np.searchsorted(wanted, run), frame)
+            if not np.array_equal(planes[w.component][rows, columns], w.coefficients):
+                raise MaskingError("a face is not hidden in the rewritten jpeg")
 
-        look(*runs.alone(wanted), see)
+    look(*runs.alone(wanted), see)
 
 
-def _places(written: Written, frame: Frame) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Of each block (N,): its run, and its row and column in it, in blocks."""
-    component, length = frame.components[written.component], run_length(frame)
-    down, row = np.divmod(written.rows, component.down)
-    across, column = np.divmod(written.columns, component.across)
-    run, place = np.divmod(down * frame.columns + across, length)
-    return run, row, place * component.across + column
+def _runs_of(written: Written, frame: Frame) -> Int64Array:
+    """In which run each block (N,) lies."""
+    component = frame.components[written.component]
+    places = written.rows // component.down * frame.columns + written.columns // component.across
+    runs: Int64Array = places // run_length(frame)
+    return runs
+
+
+def _moved(written: Written, runs: Int64Array, frame: Frame) -> tuple[Int64Array, Int64Array]:
+    """Row and column of each block (N,) where its run is the one of that number (N,)."""
+    component, in_row = frame.components[written.component], frame.columns // run_length(frame)
+    wide = run_length(frame) * component.across
+    rows = runs // in_row * component.down + written.rows % component.down
+    return rows, runs % in_row * wide + written.columns % wide

@@ -118,6 +118,11 @@ def hide_areas(pixels: UInt8Array, regions: Int32Array, strengths: Int32Array, p
     return masked
 
 
+def reaches_corners(strength: int, params: MaskParams) -> bool:
+    """Whether an area of that strength is hidden as a rectangle; else inside its ellipse only."""
+    return strength == IN_BLACK or style(params)[0] == "rect"
+
+
 def final_strengths(boxes: Float32Array, params: MaskParams) -> tuple[Int32Array, int]:
     """Kernel or block (N,) in pixels for each box, and for how many of them it was raised to the floor."""
     strengths = scaled_strengths(boxes, params.strength)

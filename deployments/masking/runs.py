@@ -45,17 +45,19 @@ class Runs:
         self._ends = marks + header.scan_start
 
     def alone(self, wanted: Int64Array) -> tuple[bytes, Frame]:
-        """A picture of nothing but the runs (N,) of these numbers, one above the other, and its frame."""
-        frame = replace(
-            self._frame,
-            width=run_length(self._frame) * self._frame.mcu_width,
-            height=len(wanted) * self._frame.mcu_height,
-        )
+        """A picture as wide as this of nothing but some runs, one behind the other, and its frame.
+
+        Args:
+            wanted: (N,) their numbers, at least one; the last is there more than once, to fill its row.
+        """
+        in_row = self._frame.columns // run_length(self._frame)
+        rows = -(-len(wanted) // in_row)
+        filled = np.concatenate([wanted, np.repeat(wanted[-1:], rows * in_row - len(wanted))])
+        frame = replace(self._frame, height=rows * self._frame.mcu_height)
         header = self._jpeg[: self._header.scan_start]
-        at = header.index(self._header.frame) + 1  # after the precision: lines, then samples in each (B.2.2)
-        size = frame.height.to_bytes(2, "big") + frame.width.to_bytes(2, "big")
-        parts = [header[:at], size, header[at + 4 :]]
-        places = zip(self._starts[wanted].tolist(), self._ends[wanted].tolist(), strict=True)
+        at = header.index(self._header.frame) + 1  # after the precision (B.2.2)
+        parts = [header[:at], frame.height.to_bytes(2, "big"), header[at + 2 :]]
+        places = zip(self._starts[filled].tolist(), self._ends[filled].tolist(), strict=True)
         for number, (start, end) in enumerate(places):
             parts += [self._jpeg[start:end], bytes((0xFF, 0xD0 + number % 8))]
         return b"".join(parts[:-1]) + _END, frame

@@ -116,7 +116,7 @@ class _Answer:
             "duration_ms": round((time.perf_counter() - self._started_s) * 1e3, 2),
             "output_bytes": self._output_bytes,
         }
-        for name in ("reason", "key_id", "input_bytes", "width", "height", "faces"):
+        for name in ("reason", "key_id", "input_bytes", "width", "height", "faces", "items"):
             if name in state:
                 line[name] = state[name]
         if "stages" in state:

@@ -233,17 +233,16 @@ def detect_body(
     request_id: str, analysed: Analysed, params: DetectParams, total_ms: float, recorded: Recorded = NOTHING
 ) -> bytes:
     """JSON of a DetectResponse."""
-    answer = detect_answer(request_id, analysed, params, total_ms) | stored_ids(recorded)
+    return to_json(add_recorded(detect_answer(request_id, analysed, params, total_ms), recorded))
+
+
+def add_recorded(answer: dict[str, Any], recorded: Recorded) -> dict[str, Any]:
+    """The answer itself, with what it says of storage."""
+    if recorded.image_id is not None:
+        answer |= {"image_id": str(recorded.image_id), "job_id": str(recorded.job_id)}
     if recorded.storage_ms is not None:
         answer["profiling"]["storage_ms"] = round(recorded.storage_ms, 2)
-    return to_json(answer)
-
-
-def stored_ids(recorded: Recorded) -> dict[str, str]:
-    """Where the picture is stored; nothing where it is not."""
-    if recorded.image_id is None:
-        return {}
-    return {"image_id": str(recorded.image_id), "job_id": str(recorded.job_id)}
+    return answer
 
 
 def to_json(answer: dict[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ from deployments.masking.mask import style
 from deployments.types import Anonymised, MaskFill, MaskMethod, MaskParams, MaskShape, OutputFormat, Patch
 from models.types import DetectParams
 from serve_app.schemas.choice import FILL_PATTERN, face_choice, parse_fill, parse_indices, parse_regions
-from serve_app.schemas.detect import DetectQuery, DetectResponse, detect_answer, stored_ids, to_json
+from serve_app.schemas.detect import DetectQuery, DetectResponse, add_recorded, detect_answer, to_json
 from serve_app.services.recording import NOTHING, Recorded
 
 
@@ -195,7 +195,7 @@ def mask_body(
 ) -> bytes:
     """JSON of a MaskResponse, or with a receipt of a ReceiptResponse."""
     masked = result.masked
-    answer = detect_answer(request_id, result.analysed, params, total_ms) | stored_ids(recorded)
+    answer = add_recorded(detect_answer(request_id, result.analysed, params, total_ms), recorded)
     answer["profiling"] |= {
         "mask_ms": round(masked.mask_ms, 2),
         "encode_ms": round(masked.encode_ms, 2),

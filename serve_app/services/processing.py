@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from deployments.types import Analysed, Anonymised, FacePipeline, MaskParams
-from models.types import DetectParams
+from models.types import Detections, DetectParams
 from serve_app.body import Upload
 from serve_app.repositories.jobs import Job
 from serve_app.schemas.detect import detection_list
@@ -19,6 +19,11 @@ class Detected:
     analysed: Analysed
     recorded: Recorded
 
+    @property
+    def faces(self) -> Detections:
+        """What was found."""
+        return self.analysed.inferred.detections
+
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
@@ -26,6 +31,11 @@ class Hidden:
 
     anonymised: Anonymised
     recorded: Recorded
+
+    @property
+    def faces(self) -> Detections:
+        """What was found, and hidden."""
+        return self.anonymised.analysed.inferred.detections
 
 
 class Processing:

@@ -12,6 +12,7 @@ PREFIXES: Final = (ORIGINALS, PROCESSED)
 
 MAX_CHARACTERS: Final = 100
 MAX_UTF8_BYTES: Final = 200  # a file system takes 255, and rclone adds to the name while it writes
+MOST_FOLDERS: Final = 16
 WINDOWS_RESERVED: Final = frozenset('<>:"/\\|?*')
 JOINERS: Final = frozenset("\u200c\u200d")
 """Invisible, but parts of Persian words and of emoji; every other format character goes."""
@@ -63,6 +64,19 @@ def safe_filename(text: str | None, image_format: str) -> str:
             stem = f"{stem}.{extension}"
         extension = extensions[0]
     return f"{_cut(_stripped(stem), len(extension) + 1) or 'image'}.{extension}"
+
+
+def safe_path(text: str | None, image_format: str) -> str:
+    """As `safe_filename`, below the folders the client named: a relative path that climbs nowhere.
+
+    Returns:
+        1 to MOST_FOLDERS + 1 segments; of more folders the innermost.
+    """
+    *folders, name = re.split(r"[/\\]", text or "")
+    kept = [
+        _cut(_stripped("".join(map(_kept, unicodedata.normalize("NFC", folder)))), 0) for folder in folders
+    ]
+    return "/".join((*list(filter(None, kept))[-MOST_FOLDERS:], safe_filename(name, image_format)))
 
 
 def content_disposition(filename: str) -> str:

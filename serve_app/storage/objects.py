@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +19,7 @@ PING_FRESH_S: Final = 1.0
 """How long one ping is believed: /health is asked often."""
 DELETE_BATCH: Final = 250
 """S3 takes 1000; rclone needs up to 2 ms for each, and READ_TIMEOUT_S is for all of them."""
+HEAD_BYTES: Final = 4096
 AWS_DEFAULT_REGION: Final = "us-east-1"
 """The one region that must not be named when a bucket is made."""
 STORAGE_UNAVAILABLE: Final = "the storage cannot be reached; try again shortly"
@@ -34,11 +35,12 @@ class StorageUnavailableError(FaceError):
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One entry of the bucket. Made by ObjectStore.list; read by maintenance."""
+    """One entry of the bucket. Made by ObjectStore.list; read by maintenance and `face-api redact`."""
 
     key: str
     size_bytes: int
     modified_at: datetime  # with a time zone
+    etag: str  # another one when its bytes are others
 
 
 class ObjectStore:
@@ -105,13 +107,25 @@ class ObjectStore:
         Raises:
             StorageUnavailableError: S3 cannot be reached.
         """
+        return await self.get_if(key, lambda _size, _head: None)
+
+    async def get_if(self, key: str, admit: Callable[[int, bytes], None]) -> bytes | None:
+        """As `get`, once `admit` has seen the object's size and first bytes; what it raises ends it there.
+
+        Raises:
+            StorageUnavailableError: S3 cannot be reached.
+        """
         with self._asking():
             try:
                 answer = await self._s3.get_object(Bucket=self.options.bucket, Key=key)
             except self._s3.exceptions.NoSuchKey:
                 return None
             async with answer["Body"] as body:
-                data: bytes = await body.read()
+                head = b""
+                while len(head) < HEAD_BYTES and (chunk := await body.content.read(HEAD_BYTES - len(head))):
+                    head += chunk
+                admit(answer["ContentLength"], head)
+                data: bytes = head + await body.content.read()
         return data
 
     async def delete(self, keys: Sequence[str]) -> Keys:
@@ -148,7 +162,9 @@ class ObjectStore:
             if page is None:
                 return
             for entry in page.get("Contents", ()):
-                yield StoredObject(entry["Key"], entry["Size"], entry["LastModified"])
+                yield StoredObject(
+                    entry["Key"], entry["Size"], entry["LastModified"], entry["ETag"].strip('"')
+                )
 
     async def is_ready(self) -> bool:
         """Whether the bucket answers; asked at most once in PING_FRESH_S."""

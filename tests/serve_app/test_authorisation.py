@@ -22,7 +22,7 @@ OPEN: Final = {
     ("POST", f"{AUTH_PATH}/login"),
     ("POST", f"{AUTH_PATH}/logout"),
 }
-WITH_KEY: Final = {("POST", "/api/v1/detect"), ("POST", "/api/v1/mask")}
+WITH_KEY: Final = {("POST", f"/api/v1/{call}") for call in ("detect", "mask", "batch")}
 REFUSALS: Final = {401, 403}
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import httpx
@@ -98,6 +99,20 @@ def test_mask_writes_what_the_api_answers(
     done = run(service, "mask", suffix, picture, output)
     assert done.returncode == 0, done.stderr
     assert output.read_bytes() == client.post("/api/v1/mask", files={"image": picture.read_bytes()}).content
+
+
+def test_batch_writes_a_zip_of_what_mask_answers_for_each(
+    service: Service, client: httpx.Client, suffix: str, picture: Path, broken: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "masked.zip"
+    done = run(service, "batch", suffix, output, picture, broken)
+    assert done.returncode == 0, done.stderr
+    masked = client.post("/api/v1/mask", files={"image": picture.read_bytes()}).content
+    with zipfile.ZipFile(output) as archive:
+        assert archive.namelist() == [picture.name, "manifest.json"]
+        assert archive.read(picture.name) == masked
+        statuses = [item["status"] for item in json.loads(archive.read("manifest.json"))["items"]]
+    assert statuses == [200, 400]
 
 
 @pytest.mark.parametrize("call", ["detect", "mask"])

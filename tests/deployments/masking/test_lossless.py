@@ -18,7 +18,7 @@ from deployments.decoding.decode import decode
 from deployments.decoding.exif import swaps_sides, turned_back
 from deployments.decoding.jpeg_header import read_jpeg_header
 from deployments.errors import LosslessRefusedError, MaskingError, UnencodableError, UnsupportedFormatError
-from deployments.masking import lossless, window
+from deployments.masking import layer, lossless, window
 from deployments.masking.jpeg_frame import Frame, read_frame
 from deployments.masking.lossless import check_lossless, mask_lossless
 from deployments.masking.mask import mask
@@ -337,7 +337,7 @@ def test_an_error_on_the_way_into_the_blocks_ends_the_request(
     def fails(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(window, "to_coefficients", fails)
+    monkeypatch.setattr(layer, "to_coefficients", fails)
     with pytest.raises(ZeroDivisionError):
         hidden(jpeg(astronaut), FACE)
 
@@ -379,3 +379,41 @@ def test_each_region_is_in_one_window_and_no_other_window_writes_its_blocks(
             covered = owner[y1 // 16 : -(-y2 // 16), x1 // 16 : -(-x2 // 16)]
             assert set(np.unique(covered)) <= {-1, number}
             covered[:] = number
+
+
+def test_rings_in_one_another_cost_one_picture(astronaut: UInt8Array) -> None:
+    frame = read_frame(read_jpeg_header(jpeg(astronaut)))
+    edges = [(16 * k, 512 - 16 * k) for k in range(0, 12, 2)]
+    rings = [
+        side
+        for low, high in edges
+        for side in (
+            (low, low, high, low + 4),
+            (low, high - 4, high, high),
+            (low, low, low + 4, high),
+            (high - 4, low, high, high),
+        )
+    ]
+    (whole,) = window.windows_of(np.array(rings, np.int32), frame)
+    assert (whole.left, whole.top, whole.right, whole.bottom) == (0, 0, 32, 32)
+    assert sorted(whole.members) == list(range(len(rings)))
+    pixels = upright_pixels(hidden(jpeg(astronaut), *[tuple(map(float, ring)) for ring in rings]))  # type: ignore[misc]
+    assert all(pixels[y1:y2, x1:x2].mean() < 40 for x1, y1, x2, y2 in rings)
+
+
+def test_regions_in_black_are_rectangles_among_ellipses(astronaut: UInt8Array) -> None:
+    params = MaskParams(method="elliptical", black=((300, 300, 90, 70),), lossless=True)
+    result = mask_lossless(jpeg(astronaut), 512, 512, boxes(FACE), params)
+    assert result.regions_masked == 2
+    assert upright_pixels(result.data)[303:367, 303:387].max() < 24
+
+
+@pytest.mark.parametrize("sampling", ["444", "420", "Gray"])
+def test_blocks_outside_of_an_ellipse_stay(astronaut: UInt8Array, sampling: str) -> None:
+    data = jpeg(astronaut, sampling)
+    region = (96.0, 64.0, 416.0, 448.0)
+    result = hidden(data, region, params=replace(SOLID, method="elliptical"))
+    before, after = coefficients(data)[1], coefficients(result)[1]
+    changed = (before[0] != after[0]).any(axis=2)
+    assert not changed[:12, :16].any()
+    assert changed[20:44, 24:40].mean() > 0.9

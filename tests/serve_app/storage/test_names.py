@@ -12,6 +12,7 @@ from serve_app.storage.names import (
     original_key,
     processed_key,
     safe_filename,
+    safe_path,
 )
 
 IMAGE, JOB = UUID(int=1), UUID(int=2)
@@ -99,3 +100,12 @@ def test_a_header_names_the_file_for_old_and_new_clients() -> None:
     assert content_disposition('é "x".png') == (
         "attachment; filename=\"_ _x_.png\"; filename*=UTF-8''%C3%A9%20%22x%22.png"
     )
+
+
+def test_a_path_keeps_its_folders_and_climbs_nowhere() -> None:
+    assert safe_path("Fotos/Sommer 2024/a.heic", "jpeg") == "Fotos/Sommer 2024/a.jpg"
+    assert safe_path("../../etc/passwd", "png") == "etc/passwd.png"
+    assert safe_path("/root/./a.jpg", "jpeg") == "root/a.jpg"
+    assert safe_path("C:\\Users\\a.jpg", "jpeg") == "C/Users/a.jpg"
+    assert safe_path(None, "webp") == "image.webp"
+    assert safe_path("x/" * 1000 + "a.jpg", "jpeg").count("/") == 16
