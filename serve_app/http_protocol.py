@@ -189,8 +189,9 @@ class EnvelopeProtocol(HttpToolsProtocol):
             if self._waited_s > LINGER_S:
                 self.transport.abort()
         elif self._phase is Phase.BODY:
-            is_slow = self._body_bytes < LEAST_BYTES_PER_S * seconds and not self.flow.read_paused
-            self._waited_s += seconds if is_slow else 0.0
+            is_waited_for = not (self.flow.read_paused or self.cycle.waiting_for_100_continue)
+            if is_waited_for and self._body_bytes < LEAST_BYTES_PER_S * seconds:
+                self._waited_s += seconds
             self._body_bytes = 0
             if self._waited_s > SLOW_S:
                 self._refuse(SLOW_BODY)
