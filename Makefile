@@ -6,7 +6,7 @@ CONSOLE := serve_app/console
 CONSOLE_SOURCES := $(shell find $(CONSOLE) \( -name node_modules -o -name dist -o -name __pycache__ \) -prune \
 	-o -type f ! -name openapi.json ! -name schema.d.ts -print)
 
-.PHONY: serve console test check format docs load torture fuzz clean
+.PHONY: serve console test check format docs load torture fuzz audit clean
 
 serve: $(VENV)/.serve
 	@$(MAKE) --no-print-directory console || echo "The service works without its console; make console tries again."
@@ -46,6 +46,14 @@ torture: $(VENV)/.dev
 # What strangers send, mutated for ten minutes a target, or FUZZ='picture --seconds 3600'; findings lie in var/fuzz.
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+# Known vulnerabilities of what is locked, by PyPI's advisories; the tool has an environment of its own.
+audit: $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install -q --disable-pip-version-check 'pip-audit>=2.9'
+	for lock in requirements*.lock; do \
+		$(VENV)/audit/bin/pip-audit --disable-pip --require-hashes -r $$lock || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) $(CONSOLE)/dist $(CONSOLE)/node_modules var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -105,11 +105,6 @@ class EnvelopeProtocol(HttpToolsProtocol):
             self._begin_head()
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Trailers are no headers: nobody in front of us has looked at them."""
-        if self._phase is Phase.HEAD:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """Its headers have ended.
 
@@ -120,8 +115,11 @@ class EnvelopeProtocol(HttpToolsProtocol):
         if refusal is not None:
             raise RefusedHeadError(refusal)
         if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise RefusedHeadError(MALFORMED)
             return  # httptools takes the rest for another protocol: `data_received` has another try
         super().on_headers_complete()
+        self.headers = []  # for trailers, which are no headers: nobody in front of us has looked at them
         self._phase = Phase.BODY
         self._body_bytes = self._empty_bytes = 0
         self._waited_s = 0.0
@@ -191,8 +189,9 @@ class EnvelopeProtocol(HttpToolsProtocol):
             if self._waited_s > LINGER_S:
                 self.transport.abort()
         elif self._phase is Phase.BODY:
-            is_slow = self._body_bytes < LEAST_BYTES_PER_S * seconds and not self.flow.read_paused
-            self._waited_s += seconds if is_slow else 0.0
+            is_waited_for = not (self.flow.read_paused or self.cycle.waiting_for_100_continue)
+            if is_waited_for and self._body_bytes < LEAST_BYTES_PER_S * seconds:
+                self._waited_s += seconds
             self._body_bytes = 0
             if self._waited_s > SLOW_S:
                 self._refuse(SLOW_BODY)
@@ -243,8 +242,6 @@ class EnvelopeProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in {"1.1", "1.0"}:
             return UNKNOWN_VERSION
-        if self.parser.get_method() == b"CONNECT":
-            return MALFORMED
         if len(self.headers) > MOST_HEADERS:
             return TOO_MANY_HEADERS
         hosts = 0

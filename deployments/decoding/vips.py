@@ -7,7 +7,8 @@ import numpy as np
 import pyvips
 
 from deployments.decoding.exif import UPRIGHT, known_orientation, read_orientation
-from deployments.decoding.header import check_heif_sides, check_size, read_size
+from deployments.decoding.header import check_size, read_size
+from deployments.decoding.heif import check_heif
 from deployments.decoding.icc import colour_space, rgb_profile, sound_profile
 from deployments.decoding.raster import Raster
 from deployments.errors import ImageDecodeError
@@ -25,7 +26,7 @@ _LOADERS: Final[dict[VipsFormat, str]] = {
 }
 """Named one by one: libvips must never guess, or an SVG or PDF would find its renderer."""
 
-_PAGED: Final = frozenset({"webp", "tiff", "gif", "heif"})
+_PAGED: Final = frozenset({"webp", "tiff", "gif"})  # without, libvips takes the primary picture of a HEIF
 _RGB: Final = frozenset({"srgb", "rgb", "rgb16"})
 _GREY: Final = frozenset({"b-w", "grey16"})
 
@@ -47,7 +48,7 @@ def decode_vips(data: bytes, image_format: VipsFormat, max_pixels: int) -> Raste
     if claimed is not None:
         check_size(*claimed, max_pixels)
     if image_format == "heif":
-        check_heif_sides(data)
+        check_heif(data)
     pages = {"page": 0, "n": 1} if image_format in _PAGED else {}
     # Tolerant libjpeg warnings reach this module only after they were judged harmless.
     fail_on = "truncated" if image_format == "jpeg" else "error"

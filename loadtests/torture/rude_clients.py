@@ -145,6 +145,7 @@ async def unread(target: Target, streams: Streams) -> str:
     length = int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
     writer.transport.pause_reading()  # type: ignore[attr-defined] # it is a socket's
     await asyncio.sleep(UNREAD_S)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**22)  # what is left comes quickly
     writer.transport.resume_reading()  # type: ignore[attr-defined]
     try:
         await reader.readexactly(length)

@@ -163,6 +163,18 @@ async def test_a_body_that_we_do_not_read_is_not_its_clients_fault(site: Site) -
     writer.close()
 
 
+async def test_a_client_that_waits_to_be_told_to_send_is_not_slow(site: Site) -> None:
+    site.app.gate.clear()
+    reader, writer = await site.connect(
+        b"POST /unread HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+    )
+    for _ in range(int(SLOW_S) + 2):
+        site.pass_time(1)
+    site.app.gate.set()
+    assert await read_answer(reader) == (200, b"/unread")
+    writer.close()
+
+
 async def test_work_in_progress_has_all_the_time_it_needs(site: Site) -> None:
     site.app.gate.clear()
     reader, writer = await site.connect(GET)
