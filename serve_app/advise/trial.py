@@ -16,7 +16,7 @@ import httpx
 from models.errors import FaceError
 from serve_app.settings import load_settings
 
-START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 45.0
 
 

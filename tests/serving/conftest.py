@@ -66,7 +66,7 @@ def start(folder: Path, config: Path | None = None, code: Path = PROJECT, **vari
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=code, env=environment, stdout=output, stderr=output)
     service = Service(process, f"http://127.0.0.1:{environment['PORT']}", log, folder / "var")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while b"Ctrl-C stops it" not in log.read_bytes():
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
