@@ -10,6 +10,7 @@ visible in a frame when less than half of the ellipse in its box is black.
 """
 
 import argparse
+import resource
 import shlex
 import subprocess
 import tempfile
@@ -60,6 +61,7 @@ class Verdict:
 
     command: str
     seconds: float
+    processor_s: float
     frames: int
     faces: int  # labelled faces in all frames
     visible: int  # of them
@@ -103,14 +105,24 @@ def film(scenes: Sequence[Scene], path: Path) -> list[FloatArray]:
 
 def judge(
     command: str,
-    seconds: float,
+    took: tuple[float, float],
     source: Path,
     target: Path,
     truth: Sequence[FloatArray],
     lengths: Sequence[int],
     smallest: float,
 ) -> Verdict:
-    """Compare a tool's film with the truth; `lengths` are frames of each scene."""
+    """Compare a tool's film with the truth.
+
+    Args:
+        command: The tool's.
+        took: Seconds of the clock, and of processors.
+        source: The film.
+        target: What the tool made of it.
+        truth: (G, 4) boxes in each frame.
+        lengths: Frames of each scene.
+        smallest: Pixels a judged face is high.
+    """
     states: list[list[bool | None]] = []  # of each face of each frame: visible, hidden, or not judged
     outside = []
     for before, after, boxes in zip(_lumas(source), _lumas(target), truth, strict=True):
@@ -124,7 +136,7 @@ def judge(
         start += length
     return Verdict(
         command,
-        seconds,
+        *took,
         len(truth),
         sum(map(len, judged)),
         sum(map(sum, judged)),
@@ -205,6 +217,12 @@ def _flashes(states: list[bool | None]) -> int:
     )
 
 
+def _used_s() -> float:
+    """Processor seconds of commands that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def main() -> None:
     """Make the film, run the tools, print a table."""
     parser = argparse.ArgumentParser(
@@ -226,19 +244,23 @@ def main() -> None:
         print(
             f"{machine()}, commit {commit()}; {len(truth)} frames of {WIDTH}x{HEIGHT}, {len(shots)} scenes\n"
         )
-        print("| command | frames/s | faces visible | frames with one | flashes | hidden far from faces |")
-        print("|---|---|---|---|---|---|")
+        print(
+            "| command | frames/s | processor, ms a frame | faces visible | frames with one "
+            "| flashes | hidden far from faces |"
+        )
+        print("|---|---|---|---|---|---|---|")
         for number, command in enumerate(options.run):
             target = folder / f"masked{number}.mp4"
-            started = time.perf_counter()
+            started, used = time.perf_counter(), _used_s()
             subprocess.run(  # noqa: S603 - the caller's own commands
                 shlex.split(command.format(source=source, target=target)), check=True, capture_output=True
             )
-            took = time.perf_counter() - started
+            took = time.perf_counter() - started, _used_s() - used
             lengths = [len(shot.views) for shot in shots]
             v = judge(command, took, source, target, truth, lengths, options.smallest)
             print(
-                f"| `{command}` | {v.frames / v.seconds:.1f} | {v.visible / v.faces:.2%} of {v.faces} "
+                f"| `{command}` | {v.frames / v.seconds:.1f} "
+                f"| {1e3 * v.processor_s / v.frames:.0f} | {v.visible / v.faces:.2%} of {v.faces} "
                 f"| {v.frames_with_visible / v.frames:.1%} | {v.flashes} | {v.outside:.2%} |",
                 flush=True,
             )

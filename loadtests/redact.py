@@ -154,7 +154,8 @@ def _unmasked(original: bytes, masked: bytes, pipeline: LocalPipeline) -> list[s
 
 def collection(pictures: int, real: Path | None) -> dict[str, bytes]:
     """Small generated pictures, real ones where there are some, and files that are no pictures or broken."""
-    files = {path.name: path.read_bytes() for path in (sorted(real.iterdir()) if real else ())[:pictures]}
+    found = sorted(path for path in real.rglob("*") if path.is_file()) if real else []
+    files = {path.name: path.read_bytes() for path in found[:pictures]}
     for seed in range(pictures - len(files)):
         files[f"{seed % 7}/{seed:05d}.jpg"] = make_picture(0.1, seed % 4, seed).data
     files |= {f"notes/{number}.txt": b"no picture" for number in range(pictures // 100)}

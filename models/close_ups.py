@@ -10,7 +10,7 @@ import cv2
 
 from models.types import BoolArray, Canvas, Detections, Float32Array
 
-HINT_SCORE: Final = 0.02
+HINT_SCORE: Final = 0.005
 """A large box of the whole picture with at least this score asks for a look at half the size,"""
 PROVEN_SCORE: Final = 0.5
 """unless it has this one, or the confidence that was asked for if that is higher."""

@@ -123,9 +123,9 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
     for note in resolved.notes:
         console.print(f"[bold yellow]{note}[/]")
     console.print(f"starting {resolved.name}; this takes half a minute")
+    set_ray_switches()
     if settings.receipt_key is None:
         make_key_file(settings.receipt_key_file)
-    set_ray_switches()
     with _counting(settings), _log_pipe(settings), _database(settings), _objects(settings, has_storage):
         try:
             running = _deploy(config, named or resolved.setting)

@@ -94,6 +94,22 @@ UPLOAD: Final[dict[str, Any]] = {
         },
     }
 }
+BATCH_UPLOAD: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "Pictures as parts `image` of a form, or as files of a zip.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": {"type": "array", "items": PICTURE, "minItems": 1}},
+                }
+            },
+            "application/zip": {"schema": {"type": "string", "format": "zip"}},
+        },
+    }
+}
 MASK_UPLOAD: Final[dict[str, Any]] = {
     "requestBody": {
         "required": False,  # with image_id there is none
@@ -109,22 +125,6 @@ MASK_UPLOAD: Final[dict[str, Any]] = {
                 }
             },
             "image/*": {"schema": PICTURE},
-        },
-    }
-}
-BATCH_UPLOAD: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "description": "Pictures as parts `image` of a form, or as files of a zip.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {"image": {"type": "array", "items": PICTURE, "minItems": 1}},
-                }
-            },
-            "application/zip": {"schema": {"type": "string", "format": "zip"}},
         },
     }
 }

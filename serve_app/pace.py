@@ -7,6 +7,8 @@ from typing import Final
 
 LEARNT: Final = 1 / 16
 """Share of the newest interval in the mean: the last few dozen answers count."""
+MOST_TIMES: Final = 8.0
+"""So many times the mean an interval counts at most: a stage that was away is not slow for good."""
 
 
 class Pace:
@@ -36,7 +38,10 @@ class Pace:
             raise
         self._working -= 1
         now_s = self._clock()
-        self._interval_s += LEARNT * (now_s - self._last_s - self._interval_s)
+        interval_s = now_s - self._last_s
+        if self._interval_s:
+            interval_s = min(interval_s, MOST_TIMES * self._interval_s)
+        self._interval_s += LEARNT * (interval_s - self._interval_s)
         self._last_s = now_s
 
     @property

@@ -11,7 +11,7 @@ from deployments.parcels import CanvasParcel
 from deployments.types import Inferred, PassFacts
 from models.close_ups import HINT_SCORE, half_size, may_hold_close_up
 from models.errors import FaceError, InferenceError
-from models.merge import Pass, merge
+from models.merge import Pass, lowest, merge
 from models.tiling import tiling
 from models.types import Canvas, DetectParams, PassKind
 
@@ -110,14 +110,15 @@ async def search(
     asked = tiling(whole.width, whole.height) if params.detail == "max" else ()
     if [canvas.tile for canvas in canvases] != [None, *asked]:
         return InferenceError("the decoder sent other parts of the picture than were asked for")
-    lowest = params.floor if params.detail == "fast" else min(params.floor, HINT_SCORE)
-    rows = [_Row("whole", whole, lowest), *(_Row("tile", tile, params.floor) for tile in canvases[1:])]
+    least = params.floor if params.detail == "fast" else lowest(params.floor)
+    first = least if params.detail == "fast" else min(least, HINT_SCORE)
+    rows = [_Row("whole", whole, first), *(_Row("tile", tile, least) for tile in canvases[1:])]
     running = _Search(submit, params, deadline, is_alone)
     try:
         answers = await running.run(rows, at_once)
         found = answers[0].detections
         if params.detail != "fast" and may_hold_close_up(found, params.confidence, whole.width, whole.height):
-            rows.append(_Row("half", whole, params.floor))
+            rows.append(_Row("half", whole, least))
             answers += await running.run(rows[-1:], at_once)
     except FaceError as error:
         return error

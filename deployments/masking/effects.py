@@ -71,8 +71,9 @@ def pixelate(crop: UInt8Array, block: int, *, has_veil: bool = False) -> UInt8Ar
 
 def filled(crop: UInt8Array, colour: tuple[int, int, int]) -> UInt8Array:
     """One colour (R, G, B), opaque where the picture has alpha."""
-    row = np.tile(np.array((*colour, 255)[: crop.shape[2]], np.uint8), (crop.shape[1], 1))
-    return np.broadcast_to(row, crop.shape).copy()
+    pixels = np.empty_like(crop)
+    pixels[:] = np.tile(np.array((*colour, 255)[: crop.shape[2]], np.uint8), (crop.shape[1], 1))
+    return pixels
 
 
 def patched(crop: UInt8Array, patch: UInt8Array) -> UInt8Array:

@@ -108,7 +108,7 @@ def hide_areas(pixels: UInt8Array, regions: Int32Array, strengths: Int32Array, p
     masked = 0
     for region, strength in zip(regions, strengths, strict=True):
         x1, y1, x2, y2 = (int(v) for v in region)
-        crop = np.ascontiguousarray(pixels[y1:y2, x1:x2])
+        crop = pixels[y1:y2, x1:x2]
         pixels[y1:y2, x1:x2] = (
             filled(crop, BLACK)
             if strength == IN_BLACK

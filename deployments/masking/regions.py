@@ -11,9 +11,14 @@ from models.types import Float32Array, Int32Array
 REFERENCE_SIDE: Final = 200
 """Longer side of a face, in pixels, up to which the strength is taken as given (SPEC section 5)."""
 
-LEAST_SHARE: Final = {"blur": 0.99, "pixelate": 0.3}
+LEAST_SHARE: Final = {"blur": 0.99, "pixelate": 0.5}
 """The floor: kernel and block size as shares of a face's longer side. docs/masking.md has what they were
 measured by. The default strength, 199 for a face of 200 pixels, is above it for faces of every size."""
+
+SMALL_SHARE: Final = 2
+"""Kernel of a small face as a share of its longer side, up to the default kernel: its detail is coarser."""
+
+LARGEST_SMALL_KERNEL: Final = 199
 
 
 def expand_boxes(boxes: Float32Array, padding: float, width: int, height: int) -> Int32Array:
@@ -55,8 +60,12 @@ def scaled_strengths(boxes: Float32Array, strength: int) -> Int32Array:
 def least_strengths(boxes: Float32Array, fill: MaskFill) -> Int32Array:
     """Kernel or block size (N,) in pixels under which a face could be known again: a share of its size."""
     share = LEAST_SHARE.get(fill, 0.0) if isinstance(fill, str) else 0.0
-    least: Int32Array = np.ceil(share * longer_sides(boxes)).astype(np.int32)
-    return least
+    sides = longer_sides(boxes)
+    least = share * sides
+    if fill == "blur":
+        least = np.maximum(least, np.minimum(SMALL_SHARE * sides, LARGEST_SMALL_KERNEL))
+    strengths: Int32Array = np.ceil(least).astype(np.int32)
+    return strengths
 
 
 def longer_sides(boxes: Float32Array) -> Float32Array:

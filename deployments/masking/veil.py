@@ -9,7 +9,7 @@ import numpy as np
 
 from models.types import Int16Array, UInt8Array
 
-KEPT_CONTRAST: Final = 0.4
+KEPT_CONTRAST: Final = 0.3
 """Share of the difference from the region's mean colour that is kept; see docs/masking.md for why."""
 
 AMPLITUDE: Final = 8

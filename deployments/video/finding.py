@@ -6,8 +6,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
-
 from deployments.errors import UncertainFacesError
 from deployments.types import Inferred
 from deployments.video.cuts import Cuts
@@ -94,7 +92,7 @@ class Finder:
         return [self._sorted_out(inferred) for part in answers for inferred in part]
 
     def _sorted_out(self, inferred: Inferred) -> Sighted:
-        """Sure faces, with uncertain ones where they are to be hidden as well, apart from weak ones.
+        """Sure faces, uncertain ones where they are to be hidden as well, and weak ones.
 
         Raises:
             UncertainFacesError: There are uncertain ones, and such films are not wanted.
@@ -109,8 +107,9 @@ class Finder:
                 f"{params.confidence:g}, and uncertain is reject; mask hides them, too"
             )
         hidden = count if params.uncertain == "mask" else 0
-        sure = np.concatenate([found.boxes[: params.max_faces or None], uncertain.boxes[:hidden]])
-        return Sighted(sure, uncertain.boxes[hidden:])
+        return Sighted(
+            found.boxes[: params.max_faces or None], uncertain.boxes[hidden:], uncertain.boxes[:hidden]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import av
+import numpy as np
 
 from deployments.errors import ChoiceError, VideoError
 from deployments.masking.choice import check_regions
@@ -105,10 +106,11 @@ def mask_film(
                 elif isinstance(item, Sound):
                     writer.copy(item.packet)
                 else:
-                    hide_faces(item.frame.image, film.colours, item.boxes, masking)
+                    boxes = inside(item.boxes, film.width, film.height)
+                    hide_faces(item.frame.image, film.colours, boxes, masking)
                     writer.write(item.frame.image)
                     frames += 1
-                    masked += len(item.boxes) > 0
+                    masked += len(boxes) > 0
                     progress(item.frame.at_s, film.end_s)
         if not frames:
             raise VideoError("no frame of it can be decoded")
@@ -123,6 +125,12 @@ def mask_film(
 def incomplete(target: Path) -> Path:
     """Where a film goes that is not whole."""
     return target.with_name(f"{target.stem}.incomplete{target.suffix}")
+
+
+def inside(boxes: Float32Array, width: int, height: int) -> Float32Array:
+    """Those of (N, 4) boxes that reach into the frame: a face that left it may have moved on."""
+    size = np.array([width, height], np.float32)
+    return boxes[(boxes[:, 2:] > 0).all(axis=1) & (boxes[:, :2] < size).all(axis=1)]
 
 
 @dataclass(frozen=True, slots=True)

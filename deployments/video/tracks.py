@@ -20,6 +20,8 @@ SMOOTHING: Final = np.array([1, 2, 3, 2, 1], np.float32)
 """Weights of two frames before, the frame itself, and two after it."""
 SPARE: Final = 0.06
 """Share of its size a smoothed box grows on every side: what jitters within that does not show."""
+DRIFT: Final = 0.02
+"""What it grows more for each frame it is away from the nearest sighting."""
 SURE_AFFINITY: Final = 0.1
 WEAK_AFFINITY: Final = 0.3
 """Least likeness, see `affinities`, at which a box continues a track."""
@@ -38,6 +40,7 @@ class Sighted:
 
     sure: Float32Array  # (N, 4) source pixels, at or above the confidence
     weak: Float32Array  # (M, 4) below it
+    uncertain: Float32Array = field(default_factory=lambda: NO_BOXES)  # (K, 4) below it, to be hidden as well
 
 
 @dataclass(slots=True)
@@ -48,9 +51,11 @@ class Track:
     frames: list[int] = field(default_factory=list)  # ascending
     boxes: list[Float32Array] = field(default_factory=list)  # (4,) each
     sightings: int = 0  # also those that were forgotten since
+    is_sure: bool = False  # one of them was
 
-    def add(self, frame: int, box: Float32Array) -> None:
+    def add(self, frame: int, box: Float32Array, *, is_sure: bool = False) -> None:
         """One more sighting, later or earlier than the others."""
+        self.is_sure |= is_sure
         at = bisect_right(self.frames, frame)
         self.frames.insert(at, frame)
         self.boxes.insert(at, box)
@@ -80,17 +85,17 @@ class Track:
     def cover_at(self, frame: int) -> Float32Array:
         """(4,) what to hide: the mean over neighbouring frames, which does not lag, and all that was found.
 
-        Beyond the ends, the face may have stayed or moved on: both are hidden.
+        Beyond the ends, where it is gets less sure with each frame, and what is hidden larger.
         """
         first, last = self.frames[0], self.frames[-1]
         place = self.box_at(frame)
         if not first <= frame <= last:
-            return _grown(_union(place, self.boxes[0 if frame < first else -1]))
+            return _grown(place, SPARE + DRIFT * max(first - frame, frame - last))
         reach = min(frame - first, last - frame, len(SMOOTHING) // 2)
         middle = len(SMOOTHING) // 2
         weights = SMOOTHING[middle - reach : middle + reach + 1]
         around = np.stack([self.box_at(at) for at in range(frame - reach, frame + reach + 1)])
-        return _union(_grown(weights @ around / weights.sum()), place)
+        return _union(_grown(weights @ around / weights.sum(), SPARE), place)
 
     def _motion(self, *, at_end: bool) -> Float32Array:
         """(2,) pixels a frame of the box's centre, over the sightings nearest to one end."""
@@ -121,7 +126,7 @@ class Tracker:
             every: Which frames are looked at: each, each second, ...
         """
         self._hold = hold
-        self._held_by_one = HOLD_PER_SIGHTING * every
+        self._every = every
         self._scene = 0
         self._next = 0  # index of the frame `add` is told next
         self._pending: deque[_Pending] = deque()
@@ -135,8 +140,8 @@ class Tracker:
             is_cut: Whether a new scene begins with it: no track goes on across that.
 
         Returns:
-            (N, 4) for the frame `hold` before, every sure box of it inside one of them; None while there is
-            no such frame.
+            (N, 4) for the frame `hold` before, every sure and uncertain box of it inside one of them; None
+            while there is no such frame.
         """
         frame = self._next
         self._next += 1
@@ -152,23 +157,31 @@ class Tracker:
 
     def _follow(self, frame: int, sighted: Sighted) -> Float32Array:
         """Continue and start tracks; returns the weak boxes that belong to none."""
-        present = [track for track in self._tracks if self._is_present(track, self._scene, frame)]
-        sure = _matches([track.box_at(frame) for track in present], sighted.sure, SURE_AFFINITY)
-        for track, box in sure.items():
-            present[track].add(frame, sighted.sure[box])
-        missed = [track for index, track in enumerate(present) if index not in sure]
+        present = [
+            track
+            for track in self._tracks
+            if track.scene == self._scene and frame - track.frames[-1] <= self._reach(track)
+        ]
+        boxes = np.concatenate([sighted.sure, sighted.uncertain])
+        found = _matches([track.box_at(frame) for track in present], boxes, SURE_AFFINITY)
+        for track, box in found.items():
+            present[track].add(frame, boxes[box], is_sure=box < len(sighted.sure))
+        missed = [track for index, track in enumerate(present) if index not in found]
         weak = _matches([track.box_at(frame) for track in missed], sighted.weak, WEAK_AFFINITY)
         for track, box in weak.items():
             missed[track].add(frame, sighted.weak[box])
         left = np.delete(sighted.weak, list(weak.values()), axis=0)
-        for box in np.delete(sighted.sure, list(sure.values()), axis=0):
-            self._start(frame, box)
+        for box in set(range(len(boxes))) - set(found.values()):
+            self._start(frame, boxes[box], is_sure=box < len(sighted.sure))
         return left
 
-    def _start(self, frame: int, box: Float32Array) -> None:
-        """A new track, with what it was before it was sure: weak boxes in frames that are not final."""
+    def _start(self, frame: int, box: Float32Array, *, is_sure: bool) -> None:
+        """A new track; one that is sure with what it was before: weak boxes in frames that are not final."""
         track = Track(self._scene)
-        track.add(frame, box)
+        track.add(frame, box, is_sure=is_sure)
+        self._tracks.append(track)
+        if not is_sure:
+            return
         for back, pending in enumerate(reversed(self._pending), 1):
             if pending.scene != self._scene:
                 break
@@ -176,7 +189,6 @@ class Tracker:
             for weak in earlier.values():
                 track.add(frame - back, pending.weak[weak])
                 pending.weak = np.delete(pending.weak, weak, axis=0)
-        self._tracks.append(track)
 
     def _finish(self) -> Float32Array:
         frame = self._next - len(self._pending)
@@ -191,8 +203,13 @@ class Tracker:
 
     def _is_present(self, track: Track, scene: int, frame: int) -> bool:
         """Whether a face counts as there: between its sightings, or at most a hold away from them."""
-        held = min(self._hold, self._held_by_one * track.sightings)
+        # What was never sure is often no face: it is hidden where it was found, and in between.
+        held = self._reach(track) if track.is_sure else self._every - 1
         return track.scene == scene and track.frames[0] - held <= frame <= track.frames[-1] + held
+
+    def _reach(self, track: Track) -> int:
+        """Most frames between its sightings."""
+        return min(self._hold, HOLD_PER_SIGHTING * self._every * track.sightings)
 
 
 def _matches(places: Sequence[Float32Array], boxes: Float32Array, least: float) -> dict[int, int]:
@@ -240,6 +257,6 @@ def _union(a: Float32Array, b: Float32Array) -> Float32Array:
     return np.concatenate([np.minimum(a[:2], b[:2]), np.maximum(a[2:], b[2:])])
 
 
-def _grown(box: Float32Array) -> Float32Array:
-    spare = SPARE * (box[2:] - box[:2])
+def _grown(box: Float32Array, share: float) -> Float32Array:
+    spare = np.float32(share) * (box[2:] - box[:2])
     return np.concatenate([box[:2] - spare, box[2:] + spare])

@@ -18,8 +18,10 @@ from deployments.video.sound import bare_header
 
 PRESET: Final = "veryfast"
 """Of x264 and x265: three times as fast as their default for files of about the same size."""
-NO_CAPTIONS: Final = {"a53cc": "0", "udu_sei": "0"}
-"""Text and unregistered data inside of frames, which x264's wrapper would pass on."""
+H264: Final = {"a53cc": "0", "udu_sei": "0"}
+"""No captions and no other data inside of frames, which x264's wrapper would pass on."""
+HEVC: Final = {"x265-params": "log-level=error"}
+"""x265 writes to the terminal past FFmpeg's log."""
 
 
 class FilmWriter:
@@ -88,7 +90,7 @@ class FilmWriter:
         stream: VideoStream = self._output.add_stream(
             "libx265" if is_deep else "libx264",
             rate=film.rate,
-            options={"crf": str(crf), "preset": PRESET, **({} if is_deep else NO_CAPTIONS)},
+            options={"crf": str(crf), "preset": PRESET, **(HEVC if is_deep else H264)},
             width=film.width + film.width % 2,
             height=film.height + film.height % 2,
             time_base=film.time_base,

@@ -23,10 +23,12 @@ from loadtests.torture.overload import OVERLOAD
 from loadtests.torture.own_answers import OWN_ANSWERS
 from loadtests.torture.promise import Effort, Finding, Promise, Proof
 from loadtests.torture.report import write_report
+from loadtests.torture.rude import RUDE
 from loadtests.torture.soak import SOAK
 from models.errors import FaceError
 
-PROMISES = {promise.name: promise for promise in (OWN_ANSWERS, CRASH_ONLY, OVERLOAD, MEMORY, DEADLINES, SOAK)}
+EVERY = (OWN_ANSWERS, CRASH_ONLY, OVERLOAD, MEMORY, DEADLINES, RUDE, SOAK)
+PROMISES = {promise.name: promise for promise in EVERY}
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:

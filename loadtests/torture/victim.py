@@ -145,10 +145,11 @@ def victim(folder: Path, config: Path | None = None, **variables: str) -> Iterat
     """A service with embedded PostgreSQL and S3 server, metrics, and no rate limits.
 
     Args:
-        folder: For its data and its log.
+        folder: For its data and its log; made where it is missing.
         config: Ray config; None: the default one.
         variables: FACE_API_* settings.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     given: Mapping[str, str] = {
         "FACE_API_METRICS_PORT": str(port),

@@ -13,7 +13,15 @@ from serve_app.services.processing import Hidden
 from serve_app.storage.names import safe_path
 
 MANIFEST: Final = "manifest.json"
-FACTS: Final = ("output", "face_count", "uncertain_faces", "faces_skipped", "image_id", "job_id")
+FACTS: Final = (
+    "output",
+    "face_count",
+    "uncertain_faces",
+    "faces_skipped",
+    "residual_faces",
+    "image_id",
+    "job_id",
+)
 """Of a masked picture, in the manifest; null where there is none."""
 
 
@@ -90,6 +98,7 @@ class ZipAnswer:
         if value.anonymised.analysed.inferred.uncertain is not None:
             entry["uncertain_faces"] = len(value.anonymised.analysed.inferred.uncertain.boxes)
         entry["faces_skipped"] = value.anonymised.faces_skipped
+        entry["residual_faces"] = value.anonymised.residual_faces
         if value.recorded.image_id is not None:
             entry |= {"image_id": str(value.recorded.image_id), "job_id": str(value.recorded.job_id)}
         return self._zip.add(entry["output"], value.anonymised.masked.data)

@@ -96,9 +96,8 @@ class BatchResponse(Response):
         request_id = request.scope["state"]["request_id"]
         request.scope["state"]["items"] = count
         more, refusal = await access_of(request).let_in(request, query.task, self._caller, count - 1)
-        work = BatchWork(
-            self._batches.processing, self._batches.admission, query, request_id, self._caller.key_id
-        )
+        batches, key_id = self._batches, self._caller.key_id
+        work = BatchWork(batches.processing, batches.admission, query, key_id, request_id)
         answer = make_answer(query, request_id)
         headers = [(b"content-type", answer.media_type.encode()), (COUNT.lower().encode(), b"%d" % count)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})

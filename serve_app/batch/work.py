@@ -42,13 +42,13 @@ class BatchWork:
         processing: Processing,
         admission: Admission,
         query: BatchQuery,
-        request_id: str,
         key_id: UUID | None,
+        request_id: str,
     ) -> None:
         self._processing = processing
-        self._key_id = key_id
         self._admission = admission
         self._query = query
+        self._key_id = key_id
         self._request_id = request_id
         self._params = query.detect_params()
         self._masking = query.mask_params()
@@ -94,10 +94,10 @@ class BatchWork:
         return Outcome(item.index, item.filename, 200, done)
 
     async def _work(self, upload: Upload, left_s: float) -> Detected | Hidden:
-        keep = self._query.store
+        keep, key_id = self._query.store, self._key_id
         if self._query.task == "detect":
-            return await self._processing.detect(upload, self._params, keep, self._key_id, left_s)
-        return await self._processing.mask(upload, self._params, self._masking, keep, self._key_id, left_s)
+            return await self._processing.detect(upload, self._params, keep, key_id, left_s)
+        return await self._processing.mask(upload, self._params, self._masking, keep, key_id, left_s)
 
 
 def _results(done: Iterable[asyncio.Task[Outcome]]) -> list[Outcome]:

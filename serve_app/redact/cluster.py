@@ -28,6 +28,9 @@ GPU_SHARE: Final = 0.25
 OBJECT_STORE_BYTES: Final = 200 * 2**20
 """Names and records; pictures do not travel."""
 
+STARTS: Final = 3
+"""Ray gives its own processes 30 s to start, which they may not have on a machine that is busy."""
+
 Batch = dict[str, npt.NDArray[Any]]
 T = TypeVar("T")
 
@@ -96,10 +99,15 @@ class Cluster:
         if self._is_started:
             return
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-        if self._address is None:
-            ray.init("local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
-        else:
-            ray.init(self._address, **quiet)
+        own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        for attempt in range(STARTS):
+            try:
+                ray.init(self._address or "local", **({} if self._address else own), **quiet)
+                break
+            except Exception as error:  # Ray has no error of its own for this
+                ray.shutdown()
+                if attempt + 1 == STARTS:
+                    raise RedactionError(f"Ray cannot be reached or started ({_last_line(error)})") from error
         self._is_started = True
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,5 +1,8 @@
 """`face-api redact SOURCE TARGET`."""
 
+import os
+import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Annotated
@@ -40,11 +43,14 @@ def redact_collection(
     """
     if find_spec("pyarrow") is None or find_spec("pandas") is None:
         raise RedactionError("redact needs Ray Data: pip install 'face-api[redact]'")
+    if query.fill == "image":
+        raise typer.BadParameter("--fill image is of /mask: choose blur, pixelate, solid or color:#rrggbb")
     try:
         places = parse_place(source), parse_place(target)
         refuse_overlap(*places)
     except PlaceError as error:
         raise typer.BadParameter(str(error)) from error
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its warnings are not for the operator
     if address is None:
         set_ray_switches()
     from serve_app.redact.cluster import Cluster  # noqa: PLC0415 - imports ray
@@ -72,7 +78,8 @@ def redact_collection(
     )
     model = {"name": resolved.name, "sha256": resolved.digest}
     redaction = Redaction(str(places[0]), parameters_of(params, masking), model)
-    with Bar(console) as bar, Cluster(plan, address, gpus) as cluster:
+    # Ray says on standard output which of its processes died.
+    with Bar(console) as bar, redirect_stdout(sys.stderr), Cluster(plan, address, gpus) as cluster:
         totals = redact(plan, redaction, cluster, bar)
     typer.echo(
         f"{totals.masked} masked with {totals.faces} faces, {totals.skipped} skipped as no pictures, "

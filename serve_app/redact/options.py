@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from rich.markup import escape
 
 from serve_app.json_body import problems
+from serve_app.schemas.batch import OF_ONE_PICTURE
 from serve_app.schemas.mask import MaskQuery
 
-OF_ONE_REQUEST: Final = frozenset({"store", "skip", "only", "face_count"})
+OF_ONE_REQUEST: Final = OF_ONE_PICTURE | {"store"}
 """Parameters that say nothing of how pictures are masked."""
 
 

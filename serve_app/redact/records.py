@@ -31,6 +31,7 @@ class Record:
     sha256: str | None = None  # of the source; None where it was not read whole
     faces: int | None = None  # found
     uncertain_faces: int | None = None  # where --uncertain looks for them
+    residual_faces: int | None = None  # with --verify: found in the first masked picture, hidden since
     faces_skipped: int | None = None  # of those, left as they are because --min-face says so
     output: str | None = None
     output_bytes: int | None = None

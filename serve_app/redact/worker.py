@@ -156,6 +156,7 @@ class Redactor:
             sha256=sha256,
             faces=len(inferred.detections.boxes),
             uncertain_faces=None if inferred.uncertain is None else len(inferred.uncertain.boxes),
+            residual_faces=done.residual_faces,
             faces_skipped=done.faces_skipped,
             output=name,
             output_bytes=len(masked),

@@ -1,6 +1,6 @@
 """Query parameters of /api/v1/batch, a line of its NDJSON answer, and the manifest of its zip."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
@@ -8,23 +8,22 @@ from serve_app.schemas.detect import DetectResponse
 from serve_app.schemas.mask import MaskQuery, MaskResponse
 
 Task = Literal["detect", "mask"]
+OF_ONE_PICTURE: Final = frozenset({"skip", "only", "face_count"})
 
 
 class BatchQuery(MaskQuery):
     """What to do with each picture; the other parameters are those of /mask, or of /detect."""
+
+    # Faces of one picture are chosen by these: no parameters of a batch.
+    skip: ClassVar[None] = None  # type: ignore[misc] # pydantic's way to leave out a field
+    only: ClassVar[None] = None  # type: ignore[misc] # as above
+    face_count: ClassVar[None] = None  # type: ignore[misc] # as above
 
     task: Annotated[Task, Field(description="Find the faces, or hide them.")] = "mask"
     answer: Annotated[
         Literal["ndjson", "zip"],
         Field(description="A JSON line for each picture, or a zip of masked pictures with a manifest."),
     ] = "ndjson"
-
-    @field_validator("skip", "only", "face_count")
-    @classmethod
-    def _is_of_one_picture(cls, value: object) -> object:
-        if value is not None:
-            raise ValueError("the faces of one picture are chosen; send it to /mask")
-        return value
 
     @field_validator("answer")
     @classmethod
@@ -59,6 +58,7 @@ class ManifestEntry(BatchItem):
     face_count: int | None
     uncertain_faces: int | None
     faces_skipped: int | None
+    residual_faces: int | None
     image_id: str | None
     job_id: str | None
 

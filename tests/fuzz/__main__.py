@@ -30,10 +30,12 @@ TARGETS = {
     "header": (pictures.header, seeds.pictures),
     "picture": (pictures.picture, seeds.pictures),
     "reduced": (pictures.reduced, seeds.pictures),
+    "lossless": (pictures.lossless, seeds.jpegs),
     "upload": (texts.upload, seeds.uploads),
     "names": (texts.names, seeds.texts),
     "http": (texts.http, seeds.connections),
 }
+PICTURES = (pictures.header, pictures.picture, pictures.reduced)
 LIMITS = ("-timeout=10", "-rss_limit_mb=768", "-max_len=65536")
 
 
@@ -45,7 +47,7 @@ def fuzz(name: str, seconds: int, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as temporary:
         seeds.write(first(), Path(temporary))
         options = [*LIMITS, f"-max_total_time={seconds}", f"-artifact_prefix={folder / name}/finding-"]
-        mutator = {"custom_mutator": mutate} if first is seeds.pictures else {}
+        mutator = {"custom_mutator": mutate} if target in PICTURES else {}
         atheris.Setup([sys.argv[0], *options, str(learnt), temporary], target, **mutator)
         atheris.Fuzz()
 

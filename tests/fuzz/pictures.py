@@ -8,6 +8,8 @@ from deployments.decoding.decode import decode
 from deployments.decoding.exif import read_orientation
 from deployments.decoding.icc import rgb_profile, sound_profile
 from deployments.decoding.jpeg_header import check_scans, read_jpeg_header
+from deployments.errors import LosslessUnavailableError
+from deployments.masking.lossless import check_lossless, mask_lossless
 from deployments.masking.mask import mask
 from deployments.types import MaskMethod, MaskParams, OutputFormat
 from models.errors import FaceError
@@ -80,6 +82,27 @@ def reduced(data: bytes) -> None:
             expect_clients_fault(error)
             results.append(None)
     assert results[0] == results[1]
+
+
+def lossless(data: bytes) -> None:
+    """A JPEG whose face is hidden in its coefficients: the face is gone, and only the orientation stays."""
+    params = MaskParams("solid", padding=0.0, format="jpeg", lossless=True)
+    try:
+        check_lossless(data, params)
+        info = decode(data, max_pixels=MOST_PIXELS, keep_picture=False).info
+        box = np.array([[0, 0, info.width, info.height]], np.float32)
+        masked = mask_lossless(data, info.width, info.height, box, params).data
+    except LosslessUnavailableError:
+        return
+    except FaceError as error:
+        expect_clients_fault(error)
+        return
+    assert parts_of(masked) <= KEPT | {b"\xff\xe1"}
+    assert len(read_jpeg_header(masked).exif) < 64
+    shown = decode(masked, max_pixels=MOST_PIXELS, keep_picture=True)
+    assert shown.picture is not None
+    assert (shown.info.width, shown.info.height) == (info.width, info.height)
+    assert int(np.ptp(shown.picture.pixels.reshape(-1, 3), axis=0).max()) <= 2  # one colour
 
 
 def parts_of(encoded: bytes) -> set[bytes]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.merge import Pass, merge
+from models.merge import Pass, lowest, merge
 from models.types import Detections, DetectParams, Float32Array, PassKind, Tile
 
 WIDTH, HEIGHT = 1200, 600
@@ -23,7 +23,7 @@ def boxes(*passes: Pass, **params: object) -> Float32Array:
     return merge(passes, DetectParams(**params), WIDTH, HEIGHT).detections.boxes  # type: ignore[arg-type]
 
 
-def test_a_face_of_several_passes_is_one_with_the_best_score() -> None:
+def test_a_face_of_several_passes_is_one_and_scores_higher_than_in_each() -> None:
     passes = (
         one_pass("whole", (100, 100, 140, 140, 0.6)),
         one_pass("tile", (102, 100, 142, 140, 0.9), (300, 100, 310, 112, 0.7), tile=LEFT),
@@ -32,7 +32,7 @@ def test_a_face_of_several_passes_is_one_with_the_best_score() -> None:
     merged = merge(passes, DetectParams(), WIDTH, HEIGHT)
     found = merged.detections
     assert found.boxes.tolist() == [[102, 100, 142, 140], [300, 100, 310, 112]]
-    assert found.scores.tolist() == pytest.approx([0.9, 0.7])
+    assert found.scores.tolist() == pytest.approx([0.9 + 0.3 * 0.6 * 0.1, 0.7])
     assert found.landmarks is not None
     assert found.landmarks[:, 0].tolist() == [[102, 100], [300, 100]]
     assert merged.added == (1, 1, 0)
@@ -47,6 +47,30 @@ def test_a_face_on_a_tiles_border_is_found_once_and_whole_although_its_part_scor
     found = merge(passes, DetectParams(), WIDTH, HEIGHT).detections
     assert found.boxes.tolist() == [[600, 50, 680, 150]]
     assert found.scores.tolist() == pytest.approx([0.95])
+
+
+def test_two_looks_that_are_unsure_of_one_face_can_make_it_sure() -> None:
+    face = (200, 50, 240, 90, 0.45)
+    seen_twice = (one_pass("whole", face), one_pass("tile", face, tile=LEFT), one_pass("tile", tile=RIGHT))
+    assert len(boxes(*seen_twice)) == 1
+    assert len(boxes(seen_twice[0], one_pass("tile", tile=LEFT), one_pass("tile", tile=RIGHT))) == 0
+    assert lowest(0.5) < 0.45
+
+
+def test_two_tiles_that_see_one_face_are_no_agreement() -> None:
+    face = (580, 50, 620, 90, 0.6)
+    passes = (one_pass("whole"), one_pass("tile", face, tile=LEFT), one_pass("tile", face, tile=RIGHT))
+    assert merge(passes, DetectParams(), WIDTH, HEIGHT).detections.scores.tolist() == pytest.approx([0.6])
+
+
+def test_a_weak_box_takes_no_part_of_a_sure_face_away() -> None:
+    passes = (
+        one_pass("whole", (500, 0, 700, 200, 0.2)),
+        one_pass("tile", (600, 50, 640, 90, 0.9), tile=LEFT),
+        one_pass("tile", tile=RIGHT),
+    )
+    found = merge(passes, DetectParams(uncertain="mask"), WIDTH, HEIGHT).detections
+    assert found.scores.tolist() == pytest.approx([0.9, 0.2])
 
 
 def test_a_part_that_no_whole_face_replaces_stays() -> None:
@@ -108,7 +132,7 @@ def test_many_boxes_are_merged_like_few() -> None:
     )
     merged = merge(passes, DetectParams(), WIDTH, HEIGHT)
     assert len(merged.detections.boxes) == len(faces)
-    assert merged.detections.scores.tolist() == pytest.approx([0.9] * len(faces))
+    assert merged.detections.scores.tolist() == pytest.approx([0.9 + 0.3 * 0.8 * 0.1] * len(faces))
     assert merged.added == (len(faces), 0, 0)
 
 

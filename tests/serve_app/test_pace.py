@@ -59,6 +59,14 @@ def test_a_slow_service_is_soon_known(clock: Clock) -> None:
         assert pace.wait_s < 0.1
 
 
+def test_a_stage_that_was_away_is_not_slow_for_good(clock: Clock) -> None:
+    pace = Pace(clock)
+    answer_each(pace, clock, 0.05, 100)
+    answer_each(pace, clock, 40.0, 1)
+    with pace.picture():
+        assert pace.wait_s < 0.2
+
+
 def test_a_failure_is_no_answer(clock: Clock) -> None:
     pace = Pace(clock)
     answer_each(pace, clock, 0.1, 100)

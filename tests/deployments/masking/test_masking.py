@@ -102,6 +102,17 @@ def test_pixels_outside_the_regions_are_untouched(astronaut: UInt8Array, method:
     assert not np.array_equal(result[100:150, 200:250], astronaut[100:150, 200:250])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_from_outside_flows_into_a_region(astronaut: UInt8Array, method: MaskMethod) -> None:
+    face, white = boxes((180, 70, 270, 190)), np.full_like(astronaut, 255)
+    white[70:190, 180:270] = astronaut[70:190, 180:270]
+    results = [
+        masked_pixels(p, face, method=method, padding=0.0, strength=9, has_floor=False)[70:190, 180:270]
+        for p in (astronaut, white)
+    ]
+    assert np.array_equal(*results)
+
+
 def test_solid_is_black_and_the_default_leaves_little_detail(astronaut: UInt8Array) -> None:
     face = boxes((180, 70, 270, 190))
     assert masked_pixels(astronaut, face, method="solid", padding=0.0)[70:190, 180:270].max() == 0

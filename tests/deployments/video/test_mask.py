@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deployments.errors import ChoiceError, ImageTooLargeError, UncertainFacesError, VideoError
 from deployments.types import MaskParams
-from deployments.video.mask import MaskedFilm, VideoParams, mask_film
+from deployments.video.mask import MaskedFilm, VideoParams, inside, mask_film
 from models.errors import InferenceError
 from models.raw_faces import RawFaces
 from models.scrfd import Scrfd
@@ -275,6 +275,13 @@ def test_what_is_no_film_is_refused_with_its_reason(tmp_path: Path, red_finder: 
         lossless = replace(SOLID, lossless=True)
         mask_film(whole, tmp_path / "out.mp4", red_finder, PLAIN, lossless, VideoParams(), 10**6)
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_face_that_left_the_frame_leaves_no_mask_at_its_edge() -> None:
+    boxes = np.array(
+        [[-30, 10, -5, 40], [-30, 10, 5, 40], [630, 10, 660, 40], [10, 360, 40, 400]], np.float32
+    )
+    assert inside(boxes, 640, 360).tolist() == boxes[1:3].tolist()
 
 
 def test_an_interrupted_run_leaves_no_file(tmp_path: Path, red_finder: Scrfd) -> None:
