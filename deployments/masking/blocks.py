@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deployments.masking.jpeg_frame import SIDE
-from models.types import Float32Array, Int16Array, UInt8Array
+from models.types import BoolArray, Float32Array, Int16Array, UInt8Array
 
 S = TypeVar("S", np.uint8, np.bool_)
 _SIZE: Final = SIDE * SIDE
@@ -87,11 +87,11 @@ def to_plane(blocks: UInt8Array, rows: int, columns: int) -> UInt8Array:
     return tiled.reshape(rows * SIDE, columns * SIDE)
 
 
-def to_blocks(plane: npt.NDArray[S]) -> npt.NDArray[S]:
-    """(N, 64), block by block, of whole blocks (8 * rows, 8 * columns)."""
-    height, width = plane.shape
-    tiled = plane.reshape(height // SIDE, SIDE, width // SIDE, SIDE).transpose(0, 2, 1, 3)
-    return tiled.reshape(-1, _SIZE)
+def some_blocks(plane: npt.NDArray[S], which: BoolArray) -> npt.NDArray[S]:
+    """(K, 64) those blocks (rows, columns) of a plane (8 * rows, 8 * columns)."""
+    rows, columns = which.shape
+    tiled = plane.reshape(rows, SIDE, columns, SIDE).transpose(0, 2, 1, 3)
+    return tiled[which].reshape(-1, _SIZE)
 
 
 def to_coefficients(samples: Float32Array | UInt8Array, quantisation: Float32Array) -> Int16Array:

@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from deployments.masking.jpeg_frame import SIDE
 from models.types import BoolArray
 
 _EIGHT: Final = 0x0101010101010101
@@ -76,8 +77,13 @@ def covered(masks: list[Mask], shape: tuple[int, ...], step: tuple[int, int]) ->
 
 
 def touched_blocks(under: BoolArray) -> tuple[BoolArray, BoolArray]:
-    """Which blocks (N,) have samples under a mask (N, 64), and which of those have others beside them."""
+    """Which blocks (rows, columns) have samples under a mask, and which of those have others beside them.
+
+    Args:
+        under: (8 * rows, 8 * columns)
+    """
     octets = under.view(np.uint64)
-    some: BoolArray = np.bitwise_or.reduce(octets, axis=1) != 0
-    every: BoolArray = np.bitwise_and.reduce(octets, axis=1) == _EIGHT
+    rows = octets.reshape(-1, SIDE, octets.shape[1])
+    some: BoolArray = np.bitwise_or.reduce(rows, axis=1) != 0
+    every: BoolArray = np.bitwise_and.reduce(rows, axis=1) == _EIGHT
     return some, some & ~every

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deployments.masking.blocks import to_blocks, to_coefficients, to_levels, to_plane, to_samples
+from deployments.masking.blocks import some_blocks, to_coefficients, to_levels, to_plane, to_samples
 from deployments.masking.footprint import Mask, covered, touched_blocks
 from deployments.masking.jpeg_frame import SIDE, Component, Frame
 from models.types import BoolArray, Int16Array, Int64Array, UInt8Array
@@ -41,7 +41,10 @@ class Layer:
         self._starts = np.cumsum(
             [0, *(window.size * component.across * component.down for window in windows)]
         )
-        self._under = np.zeros(self._blocks.shape, bool)
+        self._new: list[UInt8Array] = []  # (K, 64) of each window
+        self._under: list[BoolArray] = []  # (P, 64) of those blocks that keep samples
+        self._touched: list[BoolArray] = []  # (N,) which K
+        self._partly: list[BoolArray] = []  # (N,) which P
 
     def shown(self, index: int, width: int, height: int) -> UInt8Array:
         """What a window shows, a sample for each of its pixels (height, width)."""
@@ -52,14 +55,18 @@ class Layer:
         return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
     def replace(self, index: int, plane: UInt8Array, masks: list[Mask]) -> None:
-        """Take for a window what lies under masks from a plane as large as its pixels."""
+        """Take what lies under masks from a plane as large as the pixels of a window; in their order."""
         rows, columns = self._shape(index)
         height, width = rows * SIDE, columns * SIDE
         step = plane.shape[0] // height, plane.shape[1] // width
         if step != (1, 1):  # the mean of the pixels that share a sample
             plane = np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        self._levels[self._place(index)] = to_blocks(plane)
-        self._under[self._place(index)] = to_blocks(covered(masks, (height, width), step))
+        under = covered(masks, (height, width), step)
+        touched, partly = touched_blocks(under)
+        self._new.append(some_blocks(plane, touched))
+        self._under.append(some_blocks(under, partly))
+        self._touched.append(touched.ravel())
+        self._partly.append(partly.ravel())
 
     def write(self) -> tuple[Int64Array, Int64Array, Int16Array]:
         """Put the new blocks into the picture.
@@ -68,14 +75,14 @@ class Layer:
             (N,) their rows, (N,) their columns, and (N, 64) their coefficients, without blocks wholly
             outside of the picture: the encoder makes those up.
         """
-        changed, partly = touched_blocks(self._under)
-        coefficients = to_coefficients(self._levels.compress(changed, axis=0), self._quantisation)
+        touched, partly = np.concatenate(self._touched), np.concatenate(self._partly)
+        new = np.concatenate(self._new)
+        coefficients = to_coefficients(new, self._quantisation)
         if partly.any():
             old = to_samples(self._blocks.compress(partly, axis=0), self._quantisation)
-            new = self._levels.compress(partly, axis=0)
-            mixed = np.where(self._under.compress(partly, axis=0), new, old)
-            coefficients[partly[changed]] = to_coefficients(mixed, self._quantisation)
-        rows, columns = (places.compress(changed) for places in self._places())
+            mixed = np.where(np.concatenate(self._under), new.compress(partly[touched], axis=0), old)
+            coefficients[partly[touched]] = to_coefficients(mixed, self._quantisation)
+        rows, columns = (places.compress(touched) for places in self._places())
         self._plane[rows, columns] = coefficients
         inside = self._inside(rows, columns)
         return rows[inside], columns[inside], coefficients[inside]

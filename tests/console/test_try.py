@@ -84,12 +84,16 @@ def test_every_parameter_has_the_range_and_default_of_the_api(
     page = console.open("/test", session=session)
     for parameter in operation["parameters"]:
         schema, name = parameter["schema"], parameter["name"]
-        if parameter["in"] != "query" or name == "store":  # nothing is stored here
+        if parameter["in"] != "query" or name in {"store", "receipt"}:  # nothing is stored here
             continue
         field = page.locator(f"[id$='-{name}']")
         if schema.get("default") is None:  # left out unless it is chosen
             if name in {"shape", "fill"}:
                 expect(field).to_have_value("")
+            continue
+        if schema["type"] == "boolean":
+            expect(field).to_have_value(str(schema["default"]).lower())
+            assert [o.get_attribute("value") for o in field.locator("option").all()] == ["false", "true"]
             continue
         expect(field).to_have_value(str(schema["default"]))
         if "enum" in schema:
@@ -116,6 +120,7 @@ def test_every_parameter_reaches_the_service_and_defaults_come_back(
     page.locator("[id$='-max_faces']").fill("2")
     page.locator("[id$='-shape']").select_option("ellipse")
     page.locator("[id$='-min_face']").fill("3")
+    page.locator("[id$='-verify']").select_option("true")
     page.locator("[id$='-nms_threshold']").fill("0.7")
     page.locator("#threshold").fill("0.65")
     expect(page.locator("[data-face]")).to_have_count(2)
@@ -125,7 +130,14 @@ def test_every_parameter_reaches_the_service_and_defaults_come_back(
     )
     expect(page.locator(".busy")).to_have_count(0)
     last = [url for url in asked if "/test/mask" in url][-1]
-    for part in (*wanted, "shape=ellipse", "min_face=3", "nms_threshold=0.7", "confidence=0.65"):
+    for part in (
+        *wanted,
+        "shape=ellipse",
+        "min_face=3",
+        "verify=true",
+        "nms_threshold=0.7",
+        "confidence=0.65",
+    ):
         assert part in last
     page.locator("summary").click()
     answer = json.loads(page.locator("details pre").inner_text())

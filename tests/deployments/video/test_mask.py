@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.errors import ImageTooLargeError, UncertainFacesError, VideoError
+from deployments.errors import ChoiceError, ImageTooLargeError, UncertainFacesError, VideoError
 from deployments.types import MaskParams
 from deployments.video.mask import MaskedFilm, VideoParams, inside, mask_film
 from models.errors import InferenceError
@@ -271,6 +271,9 @@ def test_what_is_no_film_is_refused_with_its_reason(tmp_path: Path, red_finder: 
     mask(asf, tmp_path / "silent.mp4", red_finder, sound=False)
     with pytest.raises(ImageTooLargeError, match="640x360"):
         mask_film(whole, tmp_path / "out.mp4", red_finder, DetectParams(), SOLID, VideoParams(), 1000)
+    with pytest.raises(ChoiceError, match="encoded anew"):
+        lossless = replace(SOLID, lossless=True)
+        mask_film(whole, tmp_path / "out.mp4", red_finder, PLAIN, lossless, VideoParams(), 10**6)
     assert not (tmp_path / "out.mp4").exists()
 
 

@@ -18,7 +18,7 @@ interface Schema {
   enum?: string[]
   pattern?: string
   examples?: string[]
-  default?: string | number
+  default?: string | number | boolean
   minimum?: number
   maximum?: number
   anyOf?: Schema[]
@@ -28,6 +28,9 @@ interface Operation {
   parameters: { name: string; in: string; schema: Schema }[]
   'x-codeSamples': Sample[]
 }
+
+/** Which the test page has no use for: it stores nothing. */
+const OF_STORED = ['store', 'receipt']
 
 let document: Promise<Operation> | undefined
 
@@ -45,20 +48,21 @@ export async function maskOperation(): Promise<{ parameters: Parameter[]; sample
   })
   const operation = await document
   const parameters = operation.parameters
-    .filter(({ name, in: where }) => where === 'query' && name !== 'store')
+    .filter(({ name, in: where }) => where === 'query' && !OF_STORED.includes(name))
     .flatMap(({ name, schema }) => shown(name, schema))
   return { parameters, samples: operation['x-codeSamples'] }
 }
 
-/** A number with a default, or a choice; '' leaves one that may be left out to the service. */
+/** A number with a default, a choice, or yes and no; '' leaves one that may be left out to the service. */
 function shown(name: string, schema: Schema): Parameter[] {
   const plain = schema.anyOf?.find(({ type }) => type !== 'null')
-  const choices = plain ? (plain.enum ?? (plain.pattern ? schema.examples : undefined)) : schema.enum
+  const fixed = schema.type === 'boolean' ? ['false', 'true'] : schema.enum
+  const choices = plain ? (plain.enum ?? (plain.pattern ? schema.examples : undefined)) : fixed
   if (plain ? !choices : !choices && schema.type !== 'integer' && schema.type !== 'number') return []
   return [
     {
       name,
-      standard: schema.default ?? '',
+      standard: typeof schema.default === 'boolean' ? String(schema.default) : (schema.default ?? ''),
       minimum: schema.minimum,
       maximum: schema.maximum,
       isInteger: schema.type === 'integer',

@@ -260,6 +260,7 @@ export const en = {
     from: (low: string, standard: string) => `${low} or more, default ${standard}`,
     choices: (standard: string) => `Default ${standard}`,
     asMethod: 'as the method',
+    switch: { true: 'yes', false: 'no' },
     names: {
       confidence: 'Confidence',
       nms_threshold: 'NMS threshold',
@@ -276,6 +277,8 @@ export const en = {
       fill: 'Fill',
       strength_floor: 'Strength floor',
       min_face: 'Smallest face',
+      lossless: 'Lossless',
+      verify: 'Verify',
     },
     help: {
       confidence: 'Lowest score that counts as a face.',
@@ -293,6 +296,8 @@ export const en = {
       fill: 'In place of what the method hides with.',
       strength_floor: 'Raises a strength by which a face could be known again.',
       min_face: 'Faces smaller than this (pixels) stay as they are.',
+      lossless: 'JPEG to JPEG: only the blocks under masks are encoded anew.',
+      verify: 'Looks for faces in the result, and hides what is still found.',
     },
     finding: 'Finding faces',
     masking: 'Masking',

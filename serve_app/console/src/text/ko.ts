@@ -260,6 +260,7 @@ export const ko: Text = {
     from: (low, standard) => `${low} 이상, 기본값 ${standard}`,
     choices: (standard) => `기본값 ${standard}`,
     asMethod: '방법에 따름',
+    switch: { true: '예', false: '아니요' },
     names: {
       confidence: '신뢰도',
       nms_threshold: 'NMS 임곗값',
@@ -276,6 +277,8 @@ export const ko: Text = {
       fill: '채우기',
       strength_floor: '강도 하한',
       min_face: '가장 작은 얼굴',
+      lossless: '무손실',
+      verify: '검증',
     },
     help: {
       confidence: '얼굴로 인정하는 가장 낮은 점수입니다.',
@@ -293,6 +296,8 @@ export const ko: Text = {
       fill: '방법이 정한 가림 효과를 대신합니다.',
       strength_floor: '얼굴을 다시 알아볼 수 있는 강도를 올립니다.',
       min_face: '이보다 작은 얼굴(픽셀)은 그대로 둡니다.',
+      lossless: 'JPEG를 JPEG로: 가린 블록만 다시 인코딩합니다.',
+      verify: '결과에서 얼굴을 다시 찾아, 남은 얼굴을 가립니다.',
     },
     finding: '얼굴을 찾는 중',
     masking: '가리는 중',
