@@ -7,7 +7,7 @@ import cv2
 from deployments.decoding.bmp import decode_bmp
 from deployments.decoding.exif import swaps_sides, upright
 from deployments.decoding.jpeg import decode_jpeg
-from deployments.decoding.letterbox import fit, shrink
+from deployments.decoding.letterbox import fit, half_size, halve, shrink
 from deployments.decoding.raster import Raster
 from deployments.decoding.sniff import sniff
 from deployments.decoding.vips import decode_vips
@@ -79,7 +79,10 @@ def _decode(data: bytes, image_format: InputFormat, max_pixels: int, *, is_whole
 def to_canvas(raster: Raster) -> Canvas:
     """Scale first and turn the small result: turning the large picture would cost more."""
     width, height, scale = fit(raster.width, raster.height)
-    pixels = upright(shrink(raster.pixels, width, height), raster.orientation)
+    whole = raster.pixels
+    is_whole = whole.shape[:2] == (raster.height, raster.width)
+    reduced = halve(whole) if is_whole and half_size(raster.width, raster.height) else whole
+    pixels = upright(shrink(reduced, width, height), raster.orientation)
     stored = raster.width, raster.height
     upright_width, upright_height = stored[::-1] if swaps_sides(raster.orientation) else stored
     return Canvas(pixels=pixels, width=upright_width, height=upright_height, det_scale=scale)

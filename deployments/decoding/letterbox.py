@@ -21,6 +21,29 @@ def fit(width: int, height: int) -> tuple[int, int, float]:
     return max(1, round(width * scale)), max(1, round(height * scale)), scale
 
 
+def half_size(width: int, height: int) -> tuple[int, int] | None:
+    """Half a picture's width and height, rounded up; None where that would not cover its canvas."""
+    half_width, half_height = (width + 1) // 2, (height + 1) // 2
+    canvas_width, canvas_height, _ = fit(width, height)
+    covers = half_width >= canvas_width and half_height >= canvas_height
+    return (half_width, half_height) if covers else None
+
+
+def halve(pixels: UInt8Array) -> UInt8Array:
+    """What decoding a JPEG at half its size gives, nearly: means of 2 x 2 pixels, flattened on white.
+
+    So the same faces are found whether a picture was decoded whole, for masking, or not: without, a face's
+    score moved by 0.1 at times.
+
+    Args:
+        pixels: (h, w, 3) RGB or (h, w, 4) RGBA, not premultiplied, of which `half_size` is not None.
+    """
+    opaque = flatten(pixels) if pixels.shape[2] == 4 else pixels
+    height, width = opaque.shape[:2]
+    half = (width + 1) // 2, (height + 1) // 2
+    return cv2.resize(opaque, half, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
 def shrink(pixels: UInt8Array, width: int, height: int) -> UInt8Array:
     """Scale to a given size, and flatten on white what is transparent.
 

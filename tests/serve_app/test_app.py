@@ -366,7 +366,8 @@ async def test_openapi_describes_bodies_statuses_and_headers(client: httpx.Async
     failures = {"400", "401", "403", "404", "413", "415", "422", "429", "500", "501", "503", "504"}
     assert set(mask["responses"]) == {"200", *failures}
     assert mask["security"] == [{"ApiKey": []}]
-    assert set(mask["responses"]["200"]["content"]) == {"image/jpeg", "image/png", "image/webp"}
+    kinds = {"image/jpeg", "image/png", "image/webp", "application/json"}
+    assert set(mask["responses"]["200"]["content"]) == kinds
     assert "X-Face-Count" in mask["responses"]["200"]["headers"]
     assert set(mask["requestBody"]["content"]) == {"multipart/form-data", "image/*"}
     names = {parameter["name"]: parameter["schema"].get("default") for parameter in mask["parameters"]}
