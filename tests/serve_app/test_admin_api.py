@@ -424,10 +424,20 @@ async def test_the_mask_test_answers_with_faces_and_picture(http: httpx.AsyncCli
     assert (await http.post(path, files={"image": PICTURE}, params=query)).status_code == 401
     answer = (await http.post(path, files={"image": PICTURE}, params=query, auth=AUTH)).json()
     assert answer["summary"]["face_count"] == 2
-    assert answer["masking"] == {"method": "solid", "strength": 50, "padding": 0.1, "regions_masked": 2}
+    assert answer["masking"] == {
+        "method": "solid",
+        "strength": 50,
+        "padding": 0.1,
+        "regions_masked": 2,
+        "shape": "rect",
+        "fill": "solid",
+        "strength_raised": 0,
+        "faces_skipped": 0,
+        "residual_faces": None,
+    }
     picture = base64.b64decode(answer["output"].pop("image_base64"))
     assert picture[:4] == b"\x89PNG"
-    assert answer["output"] == {"format": "png", "quality": 95, "size_bytes": len(picture)}
+    assert answer["output"] == {"format": "png", "quality": 95, "lossless": False, "size_bytes": len(picture)}
     profile = answer["profiling"]
     assert profile["output_bytes"] == len(picture)
     assert profile["mask_ms"] + profile["encode_ms"] <= profile["total_ms"]

@@ -9,6 +9,7 @@ from serve_app.samples import FOLDER, LANGUAGES, sample_file
 PUBLIC_CALLS = {
     "detect": ("/api/v1/detect", "post"),
     "mask": ("/api/v1/mask", "post"),
+    "batch": ("/api/v1/batch", "post"),
     "health": ("/health", "get"),
 }
 LABELS = ["curl", "Python (requests)", "JavaScript (fetch)", "C# (HttpClient)"]

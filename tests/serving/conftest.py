@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import numpy as np
 import psutil
 import pytest
+import simplejpeg
 
 from tests.conftest import SHARED_DIR
 from tests.tiny_scrfd import write_tiny_scrfd
@@ -103,6 +105,12 @@ def lockers(service: Service) -> list[str]:
                 with contextlib.suppress(FileNotFoundError):  # closed meanwhile
                     found.append(str(link.readlink()))
     return [name for name in found if "memfd:face-api" in name]
+
+
+def are_alike(one: bytes, other: bytes) -> bool:
+    """Whether two masked JPEGs are of the same picture: the noise over faces is another one each time."""
+    a, b = (simplejpeg.decode_jpeg(data).astype(int) for data in (one, other))
+    return a.shape == b.shape and float(np.abs(a - b).mean()) < 2
 
 
 def write_batching_config(folder: Path) -> Path:
