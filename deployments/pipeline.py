@@ -44,8 +44,6 @@ from models.scrfd import Scrfd
 from models.types import Detail, DetectParams, Float32Array
 
 T = TypeVar("T")
-
-
 logger = logging.getLogger("face_api.pipeline")
 
 

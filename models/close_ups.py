@@ -8,6 +8,7 @@ from typing import Final
 
 import cv2
 
+from models.boxes import longer_sides
 from models.types import BoolArray, Canvas, Float32Array
 
 LEAST_SHARE: Final = 0.25
@@ -28,5 +29,4 @@ def half(canvas: Canvas) -> Canvas:
 
 def is_large(boxes: Float32Array, width: int, height: int) -> BoolArray:
     """Which boxes (N, 4), in source pixels, fill much of a picture of this size."""
-    sides: Float32Array = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
-    return sides >= LEAST_SHARE * max(width, height)
+    return longer_sides(boxes) >= LEAST_SHARE * max(width, height)

@@ -7,6 +7,7 @@ from typing import Final, get_args
 
 import numpy as np
 
+from models.boxes import areas, overlaps
 from models.close_ups import is_large
 from models.postprocess import nms
 from models.types import (
@@ -155,7 +156,7 @@ def _agreed(pool: _Pool, kinds: Int64Array) -> _Pool:
     for start in range(0, len(scores), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(scores)))
         near = _near(pool.boxes, rows)
-        _, iou = _overlaps(pool.boxes[rows], pool.boxes[near])
+        _, iou = overlaps(pool.boxes[rows], pool.boxes[near])
         others = (iou > SAME_FACE) & (of_box[rows, None] != of_box[near])
         best = np.where(others, pool.scores[near], 0).max(axis=1, initial=0)
         scores[rows] += np.float32(AGREEMENT) * best * (1 - scores[rows])
@@ -176,8 +177,8 @@ def _whole_for_parts(pool: _Pool, threshold: float) -> _Pool:
         wholes = near[~pool.are_parts[near]]
         if not len(wholes):
             continue
-        shared, iou = _overlaps(pool.boxes[rows], pool.boxes[wholes])
-        stands_for = (iou > threshold) | (shared >= COVERED * _areas(pool.boxes[rows])[:, None])
+        shared, iou = overlaps(pool.boxes[rows], pool.boxes[wholes])
+        stands_for = (iou > threshold) | (shared >= COVERED * areas(pool.boxes[rows])[:, None])
         stands_for &= pool.scores[wholes] >= LEAST_OF_PART * pool.scores[rows][:, None]
         are_replaced[rows] = stands_for.any(axis=1)
         best = np.where(stands_for, iou, -1).argmax(axis=1)
@@ -194,7 +195,7 @@ def _finders(pool: _Pool, kept: Int64Array, threshold: float) -> Int64Array:
     for start in range(0, len(kept), CHUNK):
         rows = by_pass[start : start + CHUNK]
         near = _near(pool.boxes, rows)
-        _, iou = _overlaps(pool.boxes[rows], pool.boxes[near])
+        _, iou = overlaps(pool.boxes[rows], pool.boxes[near])
         own = pool.owners[rows]
         finders.append(np.where(iou > threshold, pool.owners[near], own[:, None]).min(axis=1))
     return np.concatenate(finders)
@@ -204,16 +205,3 @@ def _near(boxes: Float32Array, rows: Int64Array) -> Int64Array:
     """Which boxes reach into the rectangle around those of `rows`: for boxes of one tile, few of all."""
     low, high = boxes[rows, :2].min(axis=0), boxes[rows, 2:].max(axis=0)
     return np.flatnonzero(((boxes[:, :2] < high) & (boxes[:, 2:] > low)).all(axis=1))
-
-
-def _overlaps(a: Float32Array, b: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """(A, B) areas that two boxes share, and their IoU."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared: Float32Array = np.maximum(high - low, 0).prod(axis=2)
-    return shared, shared / (_areas(a)[:, None] + _areas(b)[None] - shared)
-
-
-def _areas(boxes: Float32Array) -> Float32Array:
-    areas: Float32Array = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return areas

@@ -79,10 +79,11 @@ def _decode(data: bytes, image_format: InputFormat, max_pixels: int, *, is_whole
 def to_canvas(raster: Raster) -> Canvas:
     """Scale first and turn the small result: turning the large picture would cost more."""
     width, height, scale = fit(raster.width, raster.height)
-    whole = raster.pixels
-    is_whole = whole.shape[:2] == (raster.height, raster.width)
-    reduced = halve(whole) if is_whole and half_size(raster.width, raster.height) else whole
-    pixels = upright(shrink(reduced, width, height), raster.orientation)
+    pixels = raster.pixels
+    is_whole = pixels.shape[:2] == (raster.height, raster.width)
+    if is_whole and (half := half_size(raster.width, raster.height)):
+        pixels = halve(pixels, half)
+    pixels = upright(shrink(pixels, width, height), raster.orientation)
     stored = raster.width, raster.height
     upright_width, upright_height = stored[::-1] if swaps_sides(raster.orientation) else stored
     return Canvas(pixels=pixels, width=upright_width, height=upright_height, det_scale=scale)

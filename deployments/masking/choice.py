@@ -7,6 +7,7 @@ import numpy as np
 from deployments.errors import ChoiceError
 from deployments.masking.regions import check_boxes
 from deployments.types import EVERY_FACE, FaceChoice, Region
+from models.boxes import longer_sides
 from models.types import Float32Array
 
 MOST_COVERED: Final = 4.0
@@ -46,8 +47,7 @@ def chosen_faces(boxes: Float32Array, choice: FaceChoice) -> Float32Array:
         is_hidden[list(choice.only)] = True
     is_hidden[list(choice.skip)] = False
     if choice.min_face:
-        longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-        is_hidden &= longer > choice.min_face - ROUNDING
+        is_hidden &= longer_sides(boxes) > choice.min_face - ROUNDING
     hidden: Float32Array = boxes[is_hidden]
     return hidden
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from deployments.errors import MaskingError
 from deployments.types import MaskFill, Region
+from models.boxes import longer_sides
 from models.types import Float32Array, Int32Array
 
 REFERENCE_SIDE: Final = 200
@@ -66,12 +67,6 @@ def least_strengths(boxes: Float32Array, fill: MaskFill) -> Int32Array:
         least = np.maximum(least, np.minimum(SMALL_SHARE * sides, LARGEST_SMALL_KERNEL))
     strengths: Int32Array = np.ceil(least).astype(np.int32)
     return strengths
-
-
-def longer_sides(boxes: Float32Array) -> Float32Array:
-    """The longer side (N,) of each of `boxes` (N, 4), in pixels."""
-    sides: Float32Array = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0)
-    return sides
 
 
 def region_boxes(regions: tuple[Region, ...]) -> Float32Array:

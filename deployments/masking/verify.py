@@ -10,6 +10,7 @@ import numpy as np
 from deployments.errors import ResidualFacesError
 from deployments.masking.choice import chosen_faces
 from deployments.types import EVERY_FACE, MaskParams, Region
+from models.boxes import overlaps
 from models.types import DetectParams, Float32Array, Uncertain
 
 T = TypeVar("T")
@@ -81,12 +82,8 @@ def residual_faces(found: Float32Array, left: Float32Array, masking: MaskParams)
     residual = chosen_faces(found, replace(EVERY_FACE, min_face=masking.choice.min_face))
     if not len(residual) or not len(left):
         return residual
-    low = np.maximum(residual[:, None, :2], left[None, :, :2])
-    high = np.minimum(residual[:, None, 2:], left[None, :, 2:])
-    shared = np.maximum(high - low, 0).prod(axis=2)
-    areas, left_areas = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (residual, left))
-    overlap = shared / (areas[:, None] + left_areas[None, :] - shared)
-    unexpected: Float32Array = residual[overlap.max(axis=1) < SAME_FACE]
+    _, iou = overlaps(residual, left)
+    unexpected: Float32Array = residual[iou.max(axis=1) < SAME_FACE]
     return unexpected
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from models.boxes import areas, overlaps
 from models.types import Float32Array
 
 HOLD_PER_SIGHTING: Final = 5
@@ -234,14 +235,10 @@ def affinities(places: Float32Array, boxes: Float32Array) -> Float32Array:
         places: (N, 4) where tracks should be.
         boxes: (M, 4) what was found.
     """
-    a, b = places[:, None], boxes[None]
-    sides_a, sides_b = a[..., 2:] - a[..., :2], b[..., 2:] - b[..., :2]
-    common = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = np.maximum(common, 0).prod(axis=-1)
-    areas_a, areas_b = sides_a.prod(axis=-1), sides_b.prod(axis=-1)
-    iou = shared / np.maximum(areas_a + areas_b - shared, 1e-6)
+    _, iou = overlaps(places, boxes)
+    areas_a, areas_b = areas(places)[:, None], areas(boxes)[None]
     side = np.sqrt(np.minimum(areas_a, areas_b))
-    distance = np.linalg.norm(_centres(a) - _centres(b), axis=-1)
+    distance = np.linalg.norm(_centres(places)[:, None] - _centres(boxes)[None], axis=-1)
     is_alike = np.maximum(areas_a, areas_b) <= MOST_GROWTH * np.minimum(areas_a, areas_b)
     nearness = np.where(is_alike, 0.5 * (1 - distance / np.maximum(FARTHEST * side, 1e-6)), 0)
     alike: Float32Array = np.maximum(iou, nearness).astype(np.float32)

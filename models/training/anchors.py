@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from models.boxes import overlaps
 from models.training.network import ANCHORS, STRIDES
 from models.types import Float32Array
 
@@ -51,16 +52,6 @@ def make_anchors(size: int) -> Anchors:
     return Anchors(all_centres, boxes, np.concatenate(strides).astype(np.float32), tuple(levels))
 
 
-def pairwise_iou(a: Float32Array, b: Float32Array) -> Float32Array:
-    """(N, M) intersection over union of (N, 4) and (M, 4) boxes x1, y1, x2, y2."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    common = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b)]
-    result: Float32Array = common / np.maximum(areas[0][:, None] + areas[1][None, :] - common, 1e-9)
-    return result
-
-
 def assign(anchors: Anchors, faces: Float32Array) -> IntArray:
     """Choose the anchors of each face.
 
@@ -87,17 +78,15 @@ def assign(anchors: Anchors, faces: Float32Array) -> IntArray:
         nearest = min(NEAREST, distances.shape[1])
         candidates.append(np.argpartition(distances, nearest - 1, axis=1)[:, :nearest] + level.start)
     indices = np.concatenate(candidates, 1)  # (F, C)
-    overlaps = np.stack(
-        [pairwise_iou(faces[f : f + 1], anchors.boxes[indices[f]])[0] for f in range(len(faces))]
-    )
-    threshold = overlaps.mean(1) + overlaps.std(1)
+    ious = np.stack([overlaps(faces[f : f + 1], anchors.boxes[indices[f]])[1][0] for f in range(len(faces))])
+    threshold = ious.mean(1) + ious.std(1)
     reach = np.maximum((faces[:, 2:] - faces[:, :2]) / 2, 0)[:, None]
     reach = np.maximum(reach, anchors.strides[indices][..., None] / 2)
     inside = (np.abs(anchors.centres[indices] - middles[:, None]) <= reach).all(2)
-    good = (overlaps >= threshold[:, None]) & inside
-    good[np.arange(len(faces)), overlaps.argmax(1)] = True
+    good = (ious >= threshold[:, None]) & inside
+    good[np.arange(len(faces)), ious.argmax(1)] = True
 
     face, place = np.nonzero(good)
-    order = np.argsort(overlaps[face, place], kind="stable")  # the best one writes last
+    order = np.argsort(ious[face, place], kind="stable")  # the best one writes last
     chosen[indices[face, place][order]] = face[order]
     return chosen

@@ -9,12 +9,11 @@ import numpy.typing as npt
 
 from deployments.decoding.letterbox import fit, shrink
 from deployments.masking.mask import hide_faces
-from deployments.masking.regions import longer_sides
 from deployments.types import MaskParams
+from models.boxes import longer_sides, overlaps
 from models.recogniser import Recogniser, aligned
 from models.scrfd import Scrfd
 from models.types import Canvas, Detections, DetectParams, Float32Array, UInt8Array
-from serve_app.judge.attack import FloatArray
 from serve_app.judge.scene import attacked, scene_of
 
 SIZES: Final = (80, 120, 200)
@@ -104,7 +103,7 @@ class Judge:
             yield _Row(
                 self._vector(published, scene.landmarks + scene.corner),
                 self._vector(attack.picture, scene.landmarks),
-                bool((_iou(again.boxes, found.boxes[face]) >= SAME_IOU).any()),
+                bool((overlaps(again.boxes, found.boxes[face : face + 1])[1] >= SAME_IOU).any()),
                 attack.psnr_masked,
                 attack.psnr_restored,
             )
@@ -126,11 +125,3 @@ def _canvas(pixels: UInt8Array) -> Canvas:
     height, width = pixels.shape[:2]
     canvas_width, canvas_height, scale = fit(width, height)
     return Canvas(shrink(pixels, canvas_width, canvas_height), width, height, scale)
-
-
-def _iou(boxes: Float32Array, box: Float32Array) -> FloatArray:
-    shared = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
-    area = np.maximum(shared, 0).prod(axis=1)
-    all_areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    iou: FloatArray = area / np.maximum(all_areas - area, 1e-9)
-    return iou
