@@ -78,7 +78,7 @@ SECURITY_SCHEMES: Final = {
     "AdminSession": {"type": "apiKey", "in": "cookie", "name": "face_api_session"},
     "AdminBasic": {"type": "http", "scheme": "basic"},
 }
-OPEN_PATHS: Final = frozenset({"/health", "/livez", "/readyz"})
+OPEN_PATHS: Final = frozenset({"/health", "/livez", "/readyz", "/api/v1/receipts/key"})
 OPEN_ADMIN_PATHS: Final = frozenset({"/api/v1/admin/auth/login", "/api/v1/admin/auth/logout"})
 REFERENCE: Final = "#/components/schemas/{model}"
 PICTURE: Final = {"type": "string", "format": "binary"}

@@ -19,3 +19,11 @@ PICTURES = st.sampled_from(
 )
 schemathesis.openapi.format("binary", PICTURES)
 schemathesis.openapi.media_type("image/*", PICTURES)
+
+
+@schemathesis.hook
+def before_call(_: schemathesis.HookContext, case: schemathesis.Case, __: object) -> None:
+    """What the document cannot say of parameters that belong together: those that need another one get it."""
+    query = case.query or {}
+    if "mask_confidence" in query and query.get("uncertain", "ignore") == "ignore":
+        query["uncertain"] = "report"

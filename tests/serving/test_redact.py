@@ -111,7 +111,15 @@ def test_ctrl_c_keeps_what_was_done_and_the_same_command_goes_on(
     command = [sys.executable, "-m", "serve_app.cli", "redact", str(source), str(target)]
     command += ["--method", "solid", "--format", "png"]
     env = {**os.environ, "PYTHONPATH": str(PROJECT), **environment}
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # As in a terminal, even where these tests run in the background, which ignores SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads matter
+    )
     while not list(target.glob("*.png")):
         assert process.poll() is None, process.communicate()
     process.send_signal(signal.SIGINT)
