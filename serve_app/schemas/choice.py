@@ -22,6 +22,13 @@ REGIONS_FORM: Final = (
 INDICES_FORM: Final = (
     f"must each be a JSON list of at most {MOST_INDICES} face indices from 0 on, such as [0, 2]"
 )
+_FROM_0: Final = r"(0|[1-9]\d{0,5})(\.\d{1,3})?"
+_OVER_0: Final = r"[1-9]\d{0,5}(\.\d{1,3})?"
+_REGION: Final = rf"\[{_FROM_0}, ?{_FROM_0}, ?{_OVER_0}, ?{_OVER_0}\]"
+REGIONS_PATTERN: Final = rf"^\[({_REGION}(, ?{_REGION}){{0,{MOST_REGIONS - 1}}})?\]$"
+_INDEX: Final = r"(0|[1-9]\d{0,8})"
+INDICES_PATTERN: Final = rf"^\[({_INDEX}(, ?{_INDEX}){{0,{MOST_INDICES - 1}}})?\]$"
+"""Forms for the documentation. Any other JSON of the same meaning is accepted, too."""
 
 _Offset = Annotated[float, Field(ge=0, le=MOST_PIXELS, allow_inf_nan=False)]
 _Side = Annotated[float, Field(gt=0, le=MOST_PIXELS, allow_inf_nan=False)]

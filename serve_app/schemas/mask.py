@@ -10,7 +10,15 @@ from pydantic import AfterValidator, BaseModel, Field
 from deployments.masking.mask import style
 from deployments.types import Anonymised, MaskFill, MaskMethod, MaskParams, MaskShape, OutputFormat, Patch
 from models.types import DetectParams
-from serve_app.schemas.choice import FILL_PATTERN, face_choice, parse_fill, parse_indices, parse_regions
+from serve_app.schemas.choice import (
+    FILL_PATTERN,
+    INDICES_PATTERN,
+    REGIONS_PATTERN,
+    face_choice,
+    parse_fill,
+    parse_indices,
+    parse_regions,
+)
 from serve_app.schemas.detect import DetectQuery, DetectResponse, add_recorded, detect_answer, to_json
 from serve_app.services.recording import NOTHING, Recorded
 
@@ -66,6 +74,7 @@ class MaskQuery(DetectQuery):
             description="Hide these as well: JSON, [[x, y, width, height], ...] in pixels of the upright "
             "picture.",
             examples=["[[10, 20, 80, 90]]"],
+            json_schema_extra={"pattern": REGIONS_PATTERN},
         ),
     ] = None
     skip: Annotated[
@@ -75,12 +84,17 @@ class MaskQuery(DetectQuery):
             description="Leave these faces as they are: JSON, [index, ...] as /detect numbers them when "
             "asked with the same parameters. Needs `face_count`.",
             examples=["[0, 2]"],
+            json_schema_extra={"pattern": INDICES_PATTERN},
         ),
     ] = None
     only: Annotated[
         str | None,
         _written_as(parse_indices),
-        Field(description="Hide these faces only; otherwise as `skip`.", examples=["[1]"]),
+        Field(
+            description="Hide these faces only; otherwise as `skip`.",
+            examples=["[1]"],
+            json_schema_extra={"pattern": INDICES_PATTERN},
+        ),
     ] = None
     face_count: Annotated[
         int | None,
