@@ -6,6 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from deployments.errors import StageLostError
 from deployments.types import Anonymised, FacePipeline
 from serve_app.access import TierOffError
@@ -72,7 +74,7 @@ class Receipts:
             parameters=query.model_dump(exclude=NOT_SIGNED),
             input=_file(original, info.format, info.width, info.height),
             output=_file(result.masked.data, query.format, info.width, info.height),
-            boxes=[(x1, y1, x2, y2) for x1, y1, x2, y2 in result.hidden.round(1).astype(float).tolist()],
+            boxes=[(x1, y1, x2, y2) for x1, y1, x2, y2 in result.hidden.astype(np.float64).round(1).tolist()],
             residual_faces=result.residual_faces,
         )
         return signer.sign(receipt)

@@ -100,6 +100,7 @@ async def test_a_receipt_says_what_was_done_and_its_signature_is_that_of_the_ser
     for face in (FIRST, SECOND):
         assert any(np.allclose(box, face, atol=1) for box in receipt.boxes)
     assert len(receipt.boxes) == 6  # each face, larger, and black
+    assert all(number == round(number, 1) for box in receipt.boxes for number in box)
     shown = await signing.get("/api/v1/receipts/key")
     assert shown.json() == described(public).model_dump()
 
