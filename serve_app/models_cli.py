@@ -20,9 +20,10 @@ from models.manifest import MODELS, OWN_LICENCE, OWN_MODEL, OWN_WEIGHTS, ModelSp
 from models.quantise import quantise
 from models.resolve import resolve_model
 from models.scrfd import Scrfd
+from models.types import Detail
 from serve_app.evaluate import evaluate_detector
 from serve_app.judge.command import judge
-from serve_app.oneshot import DetailOption, pictures
+from serve_app.oneshot import pictures
 from serve_app.settings import Settings, load_settings
 from serve_app.train_cli import train
 
@@ -136,7 +137,7 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help="Unset: FACE_API_MODEL.")] = None,
     provider: Annotated[str | None, typer.Option(help="Unset: FACE_API_PROVIDER.")] = None,
     precision: Annotated[str | None, typer.Option(help="Unset: FACE_API_PRECISION.")] = None,
-    detail: DetailOption = "fast",
+    detail: Annotated[Detail, typer.Option(help="How closely to look; docs/detail.md.")] = "fast",
 ) -> None:
     """WIDER FACE AP (easy/medium/hard, official protocol) and pictures per second, decoding included."""
     settings = _settings(model=model, provider=provider, precision=precision)

@@ -5,24 +5,23 @@ import json
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
 from deployments.decoding.decode import decode
 from deployments.masking.fill import MOST_PIXELS, with_patch
-from deployments.types import MaskFill, MaskMethod, MaskParams, MaskShape, OutputFormat
+from deployments.types import MaskParams
 from models.errors import FaceError
 from models.resolve import resolve_model
 from models.scrfd import Scrfd
-from models.types import Detail, DetectParams, Uncertain
 from serve_app.films import Films, film_target, is_film
-from serve_app.schemas.choice import face_choice, parse_fill, parse_regions
+from serve_app.query_options import with_options_of
 from serve_app.schemas.detect import DetectQuery, detection_list
+from serve_app.schemas.mask import MaskQuery
 from serve_app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -33,28 +32,14 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff",
 
 Files = Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", exists=True)]
 Media = Annotated[list[Path], typer.Argument(help="Pictures, films, or folders of them.", exists=True)]
-Confidence = Annotated[float, typer.Option(min=0.01, max=1.0)]
-DetailOption = Annotated[Detail, typer.Option(help="How closely to look; docs/detail.md.")]
-UncertainOption = Annotated[
-    Uncertain, typer.Option(help="What becomes of faces from --mask-confidence to --confidence.")
-]
-MaskConfidence = Annotated[
-    float | None, typer.Option(min=0.01, max=1.0, help="Unset: 0.2. Needs --uncertain.")
-]
+
+ONLY_OF_REQUESTS: Final = frozenset({"store"})
 
 
-def detect_files(
-    files: Files,
-    confidence: Confidence = 0.5,
-    nms_threshold: Confidence = 0.4,
-    max_faces: Annotated[int, typer.Option(min=0)] = 0,
-    detail: DetailOption = "fast",
-    uncertain: UncertainOption = "ignore",
-    mask_confidence: MaskConfidence = None,
-) -> None:
+@with_options_of(DetectQuery, but=ONLY_OF_REQUESTS)
+def detect_files(files: Files, *, query: DetectQuery) -> None:
     """Find faces: one JSON line for each picture on standard output. Exit code 1 if one failed."""
-    params = _detect_params(confidence, nms_threshold, max_faces, detail, uncertain, mask_confidence)
-    settings = load_settings()
+    params, settings = query.detect_params(), load_settings()
     pipeline = _pipeline(_detector(settings), settings)
 
     def detect(path: Path, _: Progress) -> None:
@@ -74,66 +59,23 @@ def detect_files(
         _for_each(list(pictures(files)), detect)
 
 
+@with_options_of(MaskQuery, but=ONLY_OF_REQUESTS)
 def mask_files(
     files: Media,
     output: Annotated[Path, typer.Option("-o", "--output", help="A file for one input, else a folder.")],
-    confidence: Confidence = 0.5,
-    nms_threshold: Confidence = 0.4,
-    max_faces: Annotated[int, typer.Option(min=0)] = 0,
-    detail: DetailOption = "fast",
-    uncertain: UncertainOption = "ignore",
-    mask_confidence: MaskConfidence = None,
-    method: MaskMethod = "gaussian",
-    strength: Annotated[int, typer.Option(min=1, max=999)] = 199,
-    padding: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.15,
-    image_format: Annotated[OutputFormat, typer.Option("--format")] = "jpeg",
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of pictures.")] = 95,
+    fill_image: Annotated[Path | None, typer.Option(help="Of --fill image.", exists=True)] = None,
     crf: Annotated[int, typer.Option(min=0, max=51, help="Of films: less is better and larger.")] = 20,
     every: Annotated[int, typer.Option(min=1, max=30, help="Look at each N-th frame of films only.")] = 1,
     audio: Annotated[bool, typer.Option(help="Keep the sound of films.")] = True,
-    shape: Annotated[MaskShape | None, typer.Option(help="In place of the method's.")] = None,
-    fill: Annotated[str | None, typer.Option(help="blur, pixelate, solid, image or color:#rrggbb.")] = None,
-    fill_image: Annotated[Path | None, typer.Option(help="Of --fill image.", exists=True)] = None,
-    has_floor: Annotated[
-        bool,
-        typer.Option("--strength-floor/--no-strength-floor", help="Raise a strength that hides nothing."),
-    ] = True,
-    min_face: Annotated[int, typer.Option(min=0, help="Smaller faces (pixels) stay as they are.")] = 0,
-    regions: Annotated[str | None, typer.Option(help="Hide as well: [[x, y, width, height], ...].")] = None,
-    skip: Annotated[str | None, typer.Option(help="Leave these faces: [index, ...], of one picture.")] = None,
-    only: Annotated[str | None, typer.Option(help="Hide these faces only: [index, ...].")] = None,
-    face_count: Annotated[
-        int | None, typer.Option(min=0, help="With skip or only: faces found then.")
-    ] = None,
-    lossless: Annotated[
-        bool, typer.Option("--lossless", help="JPEG to JPEG: encode only the blocks under masks anew.")
-    ] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Look at each masked picture again; hide harder what shows.")
-    ] = False,
+    *,
+    query: MaskQuery,
 ) -> None:
     """Hide faces: writes one picture or film for each input. Exit code 1 if one failed."""
-    params = _detect_params(confidence, nms_threshold, max_faces, detail, uncertain, mask_confidence)
-    try:
-        choice = face_choice(skip, only, face_count, min_face)
-        masking = MaskParams(
-            method,
-            strength,
-            padding,
-            image_format,
-            quality,
-            shape,
-            _fill(fill, fill_image),
-            has_floor,
-            () if regions is None else parse_regions(regions),
-            choice,
-            lossless=lossless,
-            verify=verify,
-        )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    params, masking = query.detect_params(), query.mask_params()
+    if query.fill == "image":
+        masking = _with_patch(masking, fill_image)
     found = list(pictures(files, films_too=True))
-    targets = targets_of(found, files, output, image_format)
+    targets = targets_of(found, files, output, query.format)
     settings = load_settings()
     films = Films(every, crf, settings.max_image_pixels, sound=audio) if any(map(is_film, found)) else None
     scrfd = _detector(settings)
@@ -152,44 +94,17 @@ def mask_files(
         _for_each(found, mask)
 
 
-def _detect_params(
-    confidence: float,
-    nms_threshold: float,
-    max_faces: int,
-    detail: Detail,
-    uncertain: Uncertain,
-    mask_confidence: float | None,
-) -> DetectParams:
-    """The options as the pipeline takes them, under the rules of the API.
+def _with_patch(masking: MaskParams, file: Path | None) -> MaskParams:
+    """The parameters with the picture of `--fill-image`, which is decoded here once.
 
     Raises:
-        typer.BadParameter: `mask_confidence` does not suit the others.
+        typer.BadParameter: There is none.
+        DecodeError: It is no picture.
     """
-    try:
-        query = DetectQuery(
-            confidence=confidence,
-            nms_threshold=nms_threshold,
-            max_faces=max_faces,
-            detail=detail,
-            uncertain=uncertain,
-            **({} if mask_confidence is None else {"mask_confidence": mask_confidence}),
-        )
-    except ValidationError as error:
-        raise typer.BadParameter(
-            "; ".join(problem["msg"] for problem in error.errors()), param_hint="--mask-confidence"
-        ) from error
-    return query.detect_params()
-
-
-def _fill(fill: str | None, fill_image: Path | None) -> MaskFill | None:
-    """What `--fill` says; its picture is decoded here once."""
-    parsed = None if fill is None else parse_fill(fill)
-    if parsed != "image":
-        return parsed
-    if fill_image is None:
-        raise ValueError("--fill image needs a picture: --fill-image FILE")
-    decoded = decode(fill_image.read_bytes(), max_pixels=MOST_PIXELS, keep_picture=True)
-    return with_patch(MaskParams(), decoded.picture).fill
+    if file is None:
+        raise typer.BadParameter("--fill image needs a picture: --fill-image FILE")
+    decoded = decode(file.read_bytes(), max_pixels=MOST_PIXELS, keep_picture=True)
+    return with_patch(masking, decoded.picture)
 
 
 def pictures(paths: Iterable[Path], *, films_too: bool = False) -> Iterable[Path]:

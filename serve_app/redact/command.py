@@ -13,10 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from models.resolve import resolve_model
 from serve_app.launcher import set_ray_switches
+from serve_app.query_options import with_options_of
 from serve_app.redact.errors import PlaceError, RedactionError
-from serve_app.redact.options import with_mask_options
 from serve_app.redact.places import parse_place, refuse_overlap
 from serve_app.redact.records import Record, Redaction, parameters_of
+from serve_app.schemas.batch import OF_ONE_PICTURE
 from serve_app.schemas.mask import MaskQuery
 from serve_app.settings import load_settings
 from serve_app.storage_tier import storage_options
@@ -24,7 +25,7 @@ from serve_app.storage_tier import storage_options
 PLACE = "A folder, a .zip, or s3://bucket/prefix"
 
 
-@with_mask_options
+@with_options_of(MaskQuery, but=OF_ONE_PICTURE | {"store"})
 def redact_collection(
     source: Annotated[str, typer.Argument(help=f"{PLACE}, with the originals.")],
     target: Annotated[str, typer.Argument(help=f"{PLACE}, for the masked pictures: empty, or begun before.")],

@@ -49,12 +49,13 @@ class MaskQuery(DetectQuery):
     shape: Annotated[MaskShape | None, Field(description="In place of the method's shape.")] = None
     fill: Annotated[
         str | None,
+        _written_as(parse_fill),
         Field(
-            pattern=FILL_PATTERN,
             description="In place of what the method hides with: `blur`, `pixelate`, `solid` (black), "
             "`image` (the part `fill_image`), or `color:#rrggbb`, whose `#` is `%23` in a URL and may be "
             "left out.",
             examples=["blur", "pixelate", "solid", "color:#1f6f5c"],
+            json_schema_extra={"pattern": FILL_PATTERN},
         ),
     ] = None
     strength_floor: Annotated[

@@ -1,0 +1,54 @@
+"""The options of a command that detects or masks: the parameters of the API, same names, same bounds."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.markup import escape
+
+from serve_app.json_body import problems
+from serve_app.schemas.detect import DetectQuery
+
+Command = Callable[..., None]
+
+
+def with_options_of(model: type[DetectQuery], *, but: frozenset[str]) -> Callable[[Command], Command]:
+    """Gives a command an option for each parameter of a route, and them to it as its `query`.
+
+    Args:
+        model: The route's parameters. The command's last parameter is `query`, of this type.
+        but: Parameters that the command does not have.
+    """
+    fields = {name: field for name, field in model.model_fields.items() if name not in but}
+    options = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=Annotated[field.annotation, typer.Option(help=escape(field.description or ""))],
+        )
+        for name, field in fields.items()
+    ]
+
+    def with_options(command: Command) -> Command:
+        signature = inspect.signature(command)
+        own = [parameter for name, parameter in signature.parameters.items() if name != "query"]
+
+        def run(**given: Any) -> None:  # noqa: ANN401 - what typer read
+            values = {name: given.pop(name) for name in fields}
+            try:
+                query = model(
+                    **{name: value for name, value in values.items() if value != fields[name].default}
+                )
+            except ValidationError as error:
+                raise typer.BadParameter(problems(error)) from error
+            command(**given, query=query)
+
+        run.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined] # Python's own protocol
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *options)}
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        return run
+
+    return with_options
