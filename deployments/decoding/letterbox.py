@@ -1,14 +1,9 @@
 """Scaling a picture to the detector input: aspect kept, top left, the padding left to the detector."""
 
-from typing import Final
-
 import cv2
-import numpy as np
 
+from deployments.transparency import flatten
 from models.types import INPUT_SIZE, UInt8Array
-
-_STRIP_PIXELS: Final = 1 << 18
-"""Flattening works in strips that fit the cache: half a gigabyte less memory for 50 MP."""
 
 
 def fit(width: int, height: int) -> tuple[int, int, float]:
@@ -39,7 +34,7 @@ def halve(pixels: UInt8Array, size: tuple[int, int]) -> UInt8Array:
         pixels: (h, w, 3) RGB or (h, w, 4) RGBA, not premultiplied.
         size: Their `half_size`.
     """
-    opaque = flatten(pixels) if pixels.shape[2] == 4 else pixels
+    opaque = flatten(pixels)
     return cv2.resize(opaque, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
@@ -56,29 +51,7 @@ def shrink(pixels: UInt8Array, width: int, height: int) -> UInt8Array:
     Returns:
         (height, width, 3) RGB, contiguous.
     """
-    opaque = flatten(pixels) if pixels.shape[2] == 4 else pixels
+    opaque = flatten(pixels)
     if opaque.shape[:2] == (height, width):
         return opaque
     return cv2.resize(opaque, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
-
-
-def flatten(pixels: UInt8Array) -> UInt8Array:
-    """Lay a picture on white.
-
-    Args:
-        pixels: (h, w, 4) RGBA, not premultiplied.
-
-    Returns:
-        (h, w, 3) RGB: colour x alpha + 255 x (1 - alpha), within one grey level.
-    """
-    if cv2.minMaxLoc(cv2.extractChannel(pixels, 3))[0] == 255:
-        return cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB)  # type: ignore[return-value]
-    height, width = pixels.shape[:2]
-    flat = np.empty((height, width, 3), np.uint8)
-    rows = max(1, _STRIP_PIXELS // width)
-    for top in range(0, height, rows):
-        strip = pixels[top : top + rows]
-        alphas = cv2.cvtColor(cv2.extractChannel(strip, 3), cv2.COLOR_GRAY2RGB)
-        shares = cv2.multiply(cv2.cvtColor(strip, cv2.COLOR_RGBA2RGB), alphas, scale=1 / 255)
-        cv2.add(shares, cv2.bitwise_not(alphas), dst=flat[top : top + rows])
-    return flat

@@ -8,6 +8,7 @@ import simplejpeg
 
 from deployments.errors import UnencodableError
 from deployments.masking.jpeg_segments import with_segments
+from deployments.transparency import flatten
 from deployments.types import OutputFormat
 from models.types import UInt8Array
 
@@ -37,17 +38,8 @@ def encode(pixels: UInt8Array, icc_profile: bytes | None, image_format: OutputFo
             f"{width}x{height}; ask for format=png"
         )
     if image_format == "jpeg":
-        return _jpeg(flattened(pixels), icc_profile, quality)
+        return _jpeg(flatten(pixels), icc_profile, quality)
     return _with_vips(pixels, icc_profile, image_format, quality)
-
-
-def flattened(pixels: UInt8Array) -> UInt8Array:
-    """RGB over white: (H, W, 3), the input itself when it has no alpha."""
-    if pixels.shape[2] == 3:
-        return pixels
-    alpha = pixels[..., 3:].astype(np.uint16)
-    over_white = pixels[..., :3] * alpha + 255 * (255 - alpha)
-    return ((over_white + 127) // 255).astype(np.uint8)
 
 
 def _jpeg(pixels: UInt8Array, icc_profile: bytes | None, quality: int) -> bytes:

@@ -6,7 +6,7 @@ from typing import Final
 from deployments.decoding.claim import claimed_pixels
 from deployments.decoding.sniff import sniff
 from deployments.errors import ChoiceError, ImageTooLargeError, UnsupportedFormatError
-from deployments.masking.encode import flattened
+from deployments.transparency import flatten
 from deployments.types import InputFormat, MaskParams, Patch, Picture
 from models.errors import InferenceError
 
@@ -20,7 +20,7 @@ def with_patch(params: MaskParams, picture: Picture | None) -> MaskParams:
     """The same, with the decoded picture as its fill."""
     if picture is None:
         raise InferenceError("the decoder sent no picture to lay over faces")
-    return replace(params, fill=Patch(flattened(picture.pixels)), fill_image=None)
+    return replace(params, fill=Patch(flatten(picture.pixels)), fill_image=None)
 
 
 def fill_picture(params: MaskParams) -> bytes | None:

@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from deployments.decoding.decode import decode
-from deployments.decoding.letterbox import flatten
+from deployments.transparency import flatten
 from deployments.types import MaskMethod, MaskParams, MaskShape
 from models.errors import FaceError
 from models.recogniser import Recogniser
@@ -82,8 +82,7 @@ def _pictures(data: list[Path], max_pixels: int) -> Iterable[UInt8Array]:
             console.print(f"[red]{path}[/]: {error}", highlight=False, soft_wrap=True)
             continue
         if decoded.picture is not None:
-            pixels = decoded.picture.pixels
-            yield flatten(pixels) if pixels.shape[2] == 4 else pixels
+            yield flatten(decoded.picture.pixels)
 
 
 def _table(verdicts: Iterable[Verdict]) -> Table:

@@ -6,8 +6,8 @@ from typing import Final
 import cv2
 
 from deployments.decoding.decode import decode
-from deployments.decoding.letterbox import flatten
 from deployments.masking.encode import encode
+from deployments.transparency import flatten
 
 MEDIA_TYPE: Final = "image/webp"
 QUALITY: Final = 80
@@ -36,7 +36,7 @@ def _preview(data: bytes, side: int, max_pixels: int) -> bytes:
     picture = decode(data, max_pixels=max_pixels, keep_picture=True).picture
     if picture is None:
         raise AssertionError("it was asked for")
-    pixels = flatten(picture.pixels) if picture.pixels.shape[2] == 4 else picture.pixels
+    pixels = flatten(picture.pixels)
     height, width = pixels.shape[:2]
     scale = min(1.0, side / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))

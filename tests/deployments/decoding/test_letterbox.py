@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.decoding.letterbox import fit, flatten, shrink
+from deployments.decoding.letterbox import fit, shrink
 from models.types import INPUT_SIZE
 
 
@@ -50,21 +50,6 @@ def test_bilinear_halving_averages_four_neighbours() -> None:
 def test_a_picture_of_the_right_size_is_not_copied() -> None:
     pixels = np.zeros((360, 640, 3), np.uint8)
     assert shrink(pixels, 640, 360) is pixels
-
-
-def test_flattening_lays_colours_on_white() -> None:
-    pixels = np.array([[[200, 100, 0, 0], [200, 100, 0, 255], [200, 100, 0, 51]]], np.uint8)
-    flat = flatten(pixels)
-    assert flat[0, 0].tolist() == [255, 255, 255]
-    assert flat[0, 1].tolist() == [200, 100, 0]
-    assert flat[0, 2].tolist() == [244, 224, 204]  # 0.2 x colour + 0.8 x 255
-
-
-def test_flattening_is_right_to_one_level_across_strips() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (700, 1000, 4), np.uint8)
-    share = pixels[:, :, 3:] / 255
-    exact = pixels[:, :, :3] * share + 255 * (1 - share)
-    assert np.abs(flatten(pixels) - exact).max() <= 1
 
 
 def test_hidden_colours_do_not_bleed_into_the_canvas() -> None:
