@@ -81,9 +81,9 @@ def database_url(settings: Settings) -> Iterator[str]:
         return
     if settings.database_url is not None:
         raise SettingsError(f"FACE_API_DATABASE_URL={OFF}: there is no database to work on")
-    from serve_app.embedded.postgres import running  # noqa: PLC0415 - an extra
+    from serve_app.embedded.postgres import EmbeddedPostgres  # noqa: PLC0415 - an extra
 
-    with running(settings.postgres_dir) as url:
+    with EmbeddedPostgres(settings.postgres_dir).running() as url:
         yield url
 
 

@@ -54,9 +54,9 @@ def stored_settings() -> Iterator[Settings]:
         if settings.database_url is None:
             given["database_url"] = stack.enter_context(database_url(settings))
             if settings.s3_endpoint is None:
-                from serve_app.embedded.s3 import running  # noqa: PLC0415 - an extra
+                from serve_app.embedded.s3 import EmbeddedS3  # noqa: PLC0415 - an extra
 
-                options = stack.enter_context(running(settings.objects_dir))
+                options = stack.enter_context(EmbeddedS3(settings.objects_dir).running())
                 names = ("endpoint", "region", "bucket", "access_key", "secret_key")
                 given |= {f"s3_{name}": getattr(options, name) for name in names}
         elif not settings.storage_enabled:

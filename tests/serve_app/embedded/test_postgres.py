@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from serve_app.embedded import binaries
 from serve_app.embedded.cluster import Cluster
 from serve_app.embedded.errors import EmbeddedError, FolderInUseError
-from serve_app.embedded.postgres import EmbeddedPostgres, running
+from serve_app.embedded.postgres import EmbeddedPostgres
 from serve_app.embedded.postmaster import is_postgres, read_pid_file
 
 pytestmark = [
@@ -61,7 +61,7 @@ def blank(place: Path) -> Path:
     folder = place / "blank"
     (folder / "new-half" / "base").mkdir(parents=True)
     (folder / "new-half" / "PG_VERSION").write_text("18\n")
-    with running(folder):
+    with EmbeddedPostgres(folder).running():
         pass
     return folder
 
@@ -176,12 +176,12 @@ def test_only_its_owner_reaches_it_and_only_by_socket(server: EmbeddedPostgres, 
 def test_a_long_path_moves_the_socket_to_a_private_folder(blank: Path, place: Path) -> None:
     folder = copy(blank, place / ("long" * 25) / "a, b")
     elsewhere = Cluster.at(folder).socket_folder
-    with running(folder) as url:
+    with EmbeddedPostgres(folder).running() as url:
         assert ask(url, "SELECT 1") == 1
         assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o700
     assert not elsewhere.exists()
     elsewhere.mkdir(mode=0o755)
-    with pytest.raises(EmbeddedError, match="is not a private folder"), running(folder):
+    with pytest.raises(EmbeddedError, match="is not a private folder"), EmbeddedPostgres(folder).running():
         pass
     elsewhere.rmdir()
 
@@ -278,7 +278,7 @@ def test_a_second_owner_of_the_folder_is_refused(server: EmbeddedPostgres, folde
 
 def test_a_short_command_joins_the_running_server(server: EmbeddedPostgres, folder: Path) -> None:
     url = server.start()
-    with running(folder) as joined:
+    with EmbeddedPostgres(folder).running() as joined:
         assert joined == url
     assert answers(url)
 
@@ -287,7 +287,7 @@ def test_short_commands_wait_for_each_other_and_leave_nothing_running(folder: Pa
     seen: list[Any] = []
 
     def command() -> None:
-        with running(folder) as url:
+        with EmbeddedPostgres(folder).running() as url:
             seen.append(ask(url, "SELECT pg_sleep(0.2)", "SELECT count(*) FROM pg_database"))
 
     threads = [threading.Thread(target=command) for _ in range(2)]

@@ -19,7 +19,7 @@ import pytest
 
 from serve_app.embedded import rclone
 from serve_app.embedded.errors import EmbeddedError, FolderInUseError
-from serve_app.embedded.s3 import EmbeddedS3, running
+from serve_app.embedded.s3 import EmbeddedS3
 from serve_app.storage.objects import ObjectStore
 from serve_app.storage.options import StorageOptions
 
@@ -201,7 +201,7 @@ def test_a_second_owner_of_the_folder_is_refused(server: EmbeddedS3, folder: Pat
 
 def test_a_short_command_joins_the_running_server(server: EmbeddedS3, folder: Path) -> None:
     options = server.start()
-    with running(folder) as joined:
+    with EmbeddedS3(folder).running() as joined:
         assert joined == options
     assert opens(put_and_link(options))
 
@@ -210,7 +210,7 @@ def test_short_commands_wait_for_each_other_and_leave_nothing_running(folder: Pa
     seen: list[bool] = []
 
     def command() -> None:
-        with running(folder) as options:
+        with EmbeddedS3(folder).running() as options:
             seen.append(opens(put_and_link(options)))
 
     threads = [threading.Thread(target=command) for _ in range(2)]
@@ -223,7 +223,7 @@ def test_short_commands_wait_for_each_other_and_leave_nothing_running(folder: Pa
 
 
 def test_an_error_of_a_short_command_stays_what_it_is(folder: Path) -> None:
-    with pytest.raises(FileNotFoundError), running(folder):
+    with pytest.raises(FileNotFoundError), EmbeddedS3(folder).running():
         raise FileNotFoundError("its own")
 
 
