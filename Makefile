@@ -17,8 +17,10 @@ console: $(CONSOLE)/dist/index.html
 $(CONSOLE)/dist/index.html: $(CONSOLE_SOURCES) | $(BIN)/python
 	$(BIN)/python $(CONSOLE)/build.py build
 
+# In two processes: what the first loads (torch, Arrow, codecs) is not in the way of a hundred services.
 test: $(VENV)/.dev console
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/serving
+	$(BIN)/python -m pytest tests/serving
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

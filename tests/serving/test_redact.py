@@ -49,6 +49,13 @@ def poisoned(data=b"", **options):
 hashlib.sha256 = poisoned
 """
 
+AS_IN_A_TERMINAL = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Ctrl-C ends a command even where these tests run in the background, which ignores SIGINT."""
+
 
 def picture(number: int) -> bytes:
     file = io.BytesIO()
@@ -112,13 +119,11 @@ def test_ctrl_c_keeps_what_was_done_and_the_same_command_goes_on(
     command += ["--method", "solid", "--format", "png"]
     env = {**os.environ, "PYTHONPATH": str(PROJECT), **environment}
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-c", AS_IN_A_TERMINAL, *command],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # As in a terminal, even where these tests run in the background, which ignores SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads matter
     )
     while not list(target.glob("*.png")):
         assert process.poll() is None, process.communicate()
