@@ -77,7 +77,8 @@ async def capacity(session: aiohttp.ClientSession, body: bytes, seconds: float) 
     async def one_client() -> None:
         nonlocal count
         while time.monotonic() < ended_s:
-            count += (await post(session, ROUTE, body, {"store": "none"})).status == 200
+            answer = await post(session, ROUTE, body, {"store": "none"})
+            count += answer.status == 200
 
     await asyncio.gather(*(one_client() for _ in range(CLIENTS)))
     return count / seconds
