@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from starlette.requests import Request
 from starlette.types import Receive
@@ -23,7 +23,8 @@ from serve_app.settings import Settings
 from serve_app.upload_budget import UploadBudget
 
 T = TypeVar("T")
-MOST_WAIT = 0.75
+FULL: Final = "the service is at its limit; try again shortly"
+MOST_WAIT: Final = 0.75
 """Share of the deadline: who would wait longer is refused at once. Work that ends too late would be lost."""
 
 
@@ -79,8 +80,9 @@ class Admission:
                     else:
                         upload = await fetch()
                         keep(len(upload.data))
-                    work_on = self._timed(upload, work, deadline, detail)
-                    return await unless_disconnected(request.receive, work_on)
+                    with self._slot():  # before anything else has its turn: the next request must see it
+                        work_on = self._timed(upload, work, deadline, detail)
+                        return await unless_disconnected(request.receive, work_on)
             finally:
                 await body.drain(request.headers)
 
@@ -99,7 +101,9 @@ class Admission:
         """
         async with self._deadline() as deadline:
             self._refuse_if_full()
-            return await self._timed(await read(), work, deadline, detail)
+            upload = await read()
+            with self._slot():
+                return await self._timed(upload, work, deadline, detail)
 
     async def _timed(
         self,
@@ -112,9 +116,8 @@ class Admission:
         pixels = claimed_pixels(upload.data, self._settings.max_image_pixels)
         if detail == "max":
             pixels += most_tiled_pixels(pixels)
-        with self._slot(), self._pace.picture():
-            async with self._pixels.hold(pixels):
-                value = await work(upload, deadline.left_s)
+        async with self._pixels.hold(pixels):
+            value = await work(upload, deadline.left_s)
         return Timed(value, (time.perf_counter() - started) * 1e3)
 
     @contextlib.asynccontextmanager
@@ -129,10 +132,15 @@ class Admission:
                 f"no result within {self._settings.request_timeout_s:g} s, the most a request may take"
             ) from error
 
-    def _refuse_if_full(self) -> None:
+    @property
+    def is_full(self) -> bool:
+        """Whether a picture that comes now would be refused."""
         is_too_late = self._pace.wait_s > MOST_WAIT * self._settings.request_timeout_s
-        if is_too_late or self._in_flight >= self._settings.max_in_flight:
-            raise OverloadedError("the service is at its limit; try again shortly")
+        return is_too_late or self._in_flight >= self._settings.max_in_flight
+
+    def _refuse_if_full(self) -> None:
+        if self.is_full:
+            raise OverloadedError(FULL)
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
@@ -140,7 +148,8 @@ class Admission:
         self._in_flight += 1
         REQUESTS_IN_FLIGHT.set(self._in_flight)
         try:
-            yield
+            with self._pace.picture():
+                yield
         finally:
             self._in_flight -= 1
             REQUESTS_IN_FLIGHT.set(self._in_flight)

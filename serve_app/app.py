@@ -12,6 +12,7 @@ from serve_app.access import Access
 from serve_app.admission import Admission
 from serve_app.batch.response import Batches
 from serve_app.database_tier import DatabaseTier
+from serve_app.middleware.early_refusal import EarlyRefusal
 from serve_app.middleware.request_log import RequestLog
 from serve_app.openapi import add_security
 from serve_app.ratelimit.client import LedgerPort, RateLimiter
@@ -72,8 +73,9 @@ def create_app(settings: Settings, pipeline: FacePipeline, ledger: LedgerPort) -
     admission = Admission(settings)
     processing = Processing(pipeline, None if storage is None else storage.recorder)
     receipts = Receipts(pipeline, settings.receipt_key_file, is_required=settings.receipt_key is not None)
+    images = images_router(processing, admission, receipts)
     routers = (
-        images_router(processing, admission, receipts),
+        images,
         batch_router(Batches(processing, admission, settings)),
         receipts_router(receipts),
         admin_auth_router(settings),
@@ -89,4 +91,4 @@ def create_app(settings: Settings, pipeline: FacePipeline, ledger: LedgerPort) -
     add_docs(app)
     add_security(app)
     errors.install(app, [route for router in routers for route in router.routes])
-    return RequestLog(app)
+    return RequestLog(EarlyRefusal(app, admission, images.routes))

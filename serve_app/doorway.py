@@ -6,7 +6,8 @@ asks those that run for the socket, over a Unix socket in the folder of `deploym
 the socket too (`Doorstop`), so that the queue outlives a replica that was killed.
 
 Connections are accepted one at a time: whichever replica is free takes the next. An event loop's own server
-takes all that wait, so the first to wake would have them all.
+takes all that wait, so the first to wake would have them all. While more wait than are taken, a replica takes
+twice as many each time: in a rush, turns of the event loop are too few.
 """
 
 import asyncio
@@ -25,8 +26,12 @@ from typing import Final, Self
 from deployments.calls import calls_folder
 
 BACKLOG: Final = 2048
+MOST_AT_ONCE: Final = 32
 HANDOVER_TIMEOUT_S: Final = 5.0
 """How long a replica is asked for the socket: its event loop may be busy."""
+KERNEL_BYTES: Final = 128 * 1024
+"""Of an answer the kernel takes no more than it can send, and this. Otherwise it takes 4 MB: who asks for
+pictures and does not read them would fill the kernel's memory, and nobody could see it."""
 RELIEF_S: Final = 0.5
 """How long nothing is accepted after that failed for want of descriptors or memory: it would fail at once."""
 WANT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -42,6 +47,7 @@ class Doorway:
         self._handing = handing
         self._path = path
         self._accepted: Callable[[socket.socket], None] | None = None
+        self._at_once = 1
 
     @classmethod
     async def open(cls, session: str, host: str, port: int) -> Self:
@@ -92,12 +98,19 @@ class Doorway:
             loop.remove_reader(self._handing)
             self._handing.close()
         for _ in range(BACKLOG):
-            if not self._accept():
+            if not self._accept_one():
                 break
         self._listener.close()
         self._accepted = None
 
-    def _accept(self) -> bool:
+    def _accept(self) -> None:
+        for _ in range(self._at_once):
+            if not self._accept_one():
+                self._at_once = 1
+                return
+        self._at_once = min(2 * self._at_once, MOST_AT_ONCE)
+
+    def _accept_one(self) -> bool:
         try:
             connection, _ = self._listener.accept()
         except OSError as error:  # another replica was quicker, or the client left
@@ -175,6 +188,8 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError:
         sock.close()
         raise
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # connections inherit it
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BYTES)
     sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock

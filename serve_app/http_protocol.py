@@ -1,9 +1,12 @@
 """uvicorn's HTTP protocol, with bounds on what a client may send and on how long it may take to."""
 
+import socket
+import struct
 from enum import Enum
 from typing import Final
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serve_app.refusal import Refusal
@@ -17,6 +20,8 @@ HEAD_S: Final = 10.0
 SLOW_S: Final = 10.0
 """So long in all may a body come, or an answer be taken, with less than LEAST_BYTES_PER_S."""
 LEAST_BYTES_PER_S: Final = 1024
+PIECE_BYTES: Final = 4096
+"""The application is not woken for less of a body, unless it ends: a byte at a time would take its time."""
 LINGER_S: Final = 5.0
 """For what a client still sends once it was answered: closed at once, it would miss the answer."""
 
@@ -130,7 +135,14 @@ class EnvelopeProtocol(HttpToolsProtocol):
         """A piece of its body."""
         self._body_bytes += len(body)
         self._empty_bytes = 0
-        super().on_body(body)
+        if self.cycle.response_complete:
+            return
+        self.cycle.body += body
+        waiting = len(self.cycle.body)
+        if waiting > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        if waiting >= PIECE_BYTES:
+            self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """Its body has ended: the next byte belongs to the next head."""
@@ -176,6 +188,15 @@ class EnvelopeProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
+    def give_up_answer(self) -> None:
+        """End the connection with what is left of its answer.
+
+        With a reset: after a plain close, the kernel would keep the rest for minutes.
+        """
+        if (connection := self.transport.get_extra_info("socket")) is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
     def pass_time(self, seconds: float) -> None:
         """End the connection if its client has been too slow for too long.
 
@@ -183,7 +204,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
             seconds: Since the last call. Their sum is the clock: in it, a stall of ours is short.
         """
         if self._leaves_its_answer(seconds):
-            self.transport.abort()
+            self.give_up_answer()
         elif self._is_deaf or (self._phase is Phase.BODY and self.cycle.response_complete):
             self._waited_s += seconds
             if self._waited_s > LINGER_S:

@@ -184,7 +184,8 @@ def _nothing_wrong(load: Load) -> Finding:
     dishonest = [a for a in load.answers if a.status != 200 and not a.is_honest_failure]
     return Finding(
         "meanwhile every answer is masked, or says that it failed",
-        f"{good} masked pictures checked, {len(load.wrong)} wrong; {len(dishonest)} failures do not say so"
+        f"{good} masked pictures checked, {len(load.wrong)} wrong {load.wrong[:3] or ''}; "
+        f"{len(dishonest)} failures do not say so"
         + "".join(f"; {answer.status} {answer.body[:100]!r}" for answer in dishonest[:3]),
         good > 0 and not load.wrong and not dishonest,
     )
@@ -203,7 +204,8 @@ def _launcher(folder: Path, effort: Effort) -> list[Finding]:
         f"{len(children) - len(alive)} of {len(children)} processes ended within {took_s:.1f} s",
         not alive,
     )
-    with victim(folder, effort.config) as again:
+    # On the port of its metrics, by which it knows what is its own; folders of others are left for a minute.
+    with victim(folder, effort.config, FACE_API_METRICS_PORT=str(running.metrics_port)) as again:
         is_ready = again.is_ready()
     left = [str(path) for path in sorted(running.files) if path.exists()]
     started = Finding(

@@ -150,7 +150,7 @@ def victim(folder: Path, config: Path | None = None, **variables: str) -> Iterat
         variables: FACE_API_* settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = int(variables.get("FACE_API_METRICS_PORT") or free_port())
     given: Mapping[str, str] = {
         "FACE_API_METRICS_PORT": str(port),
         "FACE_API_MODEL": variables.get("FACE_API_MODEL") or _model(),

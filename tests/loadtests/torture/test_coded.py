@@ -40,6 +40,15 @@ def test_its_own_masked_picture_is_accepted_in_every_format(extension: str) -> N
     assert wrong_with_mask(coded, masked(coded, extension)) is None
 
 
+def test_a_mask_may_lie_over_the_number_and_over_nothing_else_of_it() -> None:
+    coded = make_coded(2**20 - 1)
+    pixels = cv2.imdecode(np.frombuffer(masked(coded), np.uint8), cv2.IMREAD_COLOR)
+    pixels[-40:, 40:140] = 0
+    assert wrong_with_mask(coded, cv2.imencode(".jpg", pixels)[1].tobytes()) is None
+    pixels[-40:, 40:140] = 90  # another number's dark blocks would be black
+    assert wrong_with_mask(coded, cv2.imencode(".jpg", pixels)[1].tobytes()) is not None
+
+
 def test_no_other_picture_is_taken_for_it() -> None:
     pictures = [make_coded(number) for number in range(40)]
     for one in pictures:
