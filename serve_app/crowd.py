@@ -13,10 +13,11 @@ SHARE_OF_DESCRIPTORS: Final = 0.5
 MOST_UNTAKEN_BYTES: Final = 2**30
 """Of all answers that clients have not taken yet. Beyond it, those that are taken slowest are given up."""
 TICK_S: Final = 1.0
-PARTS: Final = 20
-"""Looking at 10,000 connections at once, and closing a tenth of them, would keep requests waiting."""
+PART: Final = 100
+"""So many are looked at in one go. After 10,000, and the closing of a tenth of them, requests would wait."""
 CLOSED_AT_ONCE: Final = 20
-"""One in so many connections makes room when there is none: finding them takes a pass over all."""
+"""So many make room at most when there is none: closing more at once would keep requests waiting."""
+SHARE_AT_ONCE: Final = 1 / 20
 
 TOO_MANY: Final = Refusal(503, "too_many_connections", "too many connections are open; try again shortly")
 
@@ -36,13 +37,14 @@ class Crowd:
         self._most = most
         self._places = 0  # that may be taken before the connections are counted again
         self._is_full = False
+        self._spare: list[EnvelopeProtocol] = []  # when last looked; the last one has waited longest
 
     def lets_in(self) -> bool:
         """Whether there is room for one more, or could be made."""
         if self._places <= 0 and not self._is_full:
             self._places = self._most - len(self._connections)
             if self._places <= 0:
-                self._places = self._close_spare()
+                self._places = self._make_room()
             self._is_full = self._places <= 0
         self._places -= 1
         return not self._is_full
@@ -52,9 +54,11 @@ class Crowd:
         while True:
             protocols = self._protocols()
             self._places, self._is_full = 0, False
-            for part in range(PARTS):
-                await asyncio.sleep(TICK_S / PARTS)
-                for connection in protocols[part::PARTS]:
+            self._spare = []
+            parts = 1 + len(protocols) // PART
+            for part in range(parts):
+                await asyncio.sleep(TICK_S / parts)
+                for connection in protocols[part::parts]:
                     if connection in self._connections:
                         connection.pass_time(TICK_S)
             self._free_answers()
@@ -69,13 +73,23 @@ class Crowd:
             total -= connection.untaken_bytes
             connection.give_up_answer()
 
-    def _close_spare(self) -> int:
+    def _make_room(self) -> int:
+        """Close some that have waited longest for a request; how many."""
+        closed = 0
+        if (
+            not self._spare
+        ):  # all that the last look found were needed: look again, which takes a pass over all
+            self._spare = self._ranked()
+        while self._spare and closed < wanted:
+            connection = self._spare.pop()
+            if connection in self._connections and connection.is_spare:
+                connection.transport.close()
+                closed += 1
+        return closed
+
+    def _ranked(self) -> list[EnvelopeProtocol]:
         spare = [connection for connection in self._protocols() if connection.is_spare]
-        spare.sort(key=lambda connection: connection.waited_s, reverse=True)
-        chosen = spare[: max(1, self._most // CLOSED_AT_ONCE)]
-        for connection in chosen:
-            connection.transport.close()
-        return len(chosen)
+        return sorted(spare, key=lambda connection: connection.waited_s)
 
     def _protocols(self) -> list[EnvelopeProtocol]:
         return [it for it in self._connections if isinstance(it, EnvelopeProtocol)]

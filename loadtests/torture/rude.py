@@ -5,6 +5,7 @@ python -m loadtests.torture --only rude-clients
 
 import asyncio
 import multiprocessing
+import os
 import resource
 import time
 from collections import Counter
@@ -68,7 +69,8 @@ class Attackers:
 
 
 def _attack(target: Target, kind_index: int, clients: int, pipe: Connection) -> None:
-    """The other process: until it is told to stop."""
+    """The other process, until it is told to stop. Rude clients are elsewhere: here they get what is left."""
+    os.nice(19)
 
     async def attack() -> tuple[int, Counter[str]]:
         kind = replace(kinds_of(target)[kind_index], clients=clients)
