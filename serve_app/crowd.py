@@ -75,10 +75,8 @@ class Crowd:
 
     def _make_room(self) -> int:
         """Close some that have waited longest for a request; how many."""
-        closed = 0
-        if (
-            not self._spare
-        ):  # all that the last look found were needed: look again, which takes a pass over all
+        closed, wanted = 0, max(1, min(CLOSED_AT_ONCE, int(SHARE_AT_ONCE * self._most)))
+        if not self._spare:  # all that were found were needed: look again, which takes a pass over all
             self._spare = self._ranked()
         while self._spare and closed < wanted:
             connection = self._spare.pop()
