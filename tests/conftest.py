@@ -4,7 +4,7 @@ import asyncio
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from deployments.calls import remove_calls_folder
 from serve_app.embedded.postgres import EmbeddedPostgres
 from serve_app.migrate import migrate
 
@@ -35,6 +36,15 @@ def astronaut() -> NDArray[np.uint8]:
 
     image: NDArray[np.uint8] = data.astronaut()
     return image
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[str]:
+    """Name of a service of this test alone, whose folder in shared memory is removed after it."""
+    name = f"test{uuid.uuid4().hex[:8]}"
+    yield name
+    remove_calls_folder(name)
+    await asyncio.sleep(0.01)  # connections close a turn of the loop later
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from uuid import uuid4
 
 import pytest
 
@@ -43,14 +42,6 @@ class Stage:
 
     async def broken(self) -> object:
         raise ValueError("a bug")
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[str]:
-    name = f"test{uuid4().hex[:8]}"
-    yield name
-    remove_calls_folder(name)
-    await asyncio.sleep(0.01)  # connections close a turn of the loop later
 
 
 @asynccontextmanager

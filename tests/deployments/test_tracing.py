@@ -5,12 +5,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from uuid import uuid4
 
 import pytest
 
 from deployments import tracing
-from deployments.calls import Callee, Caller, remove_calls_folder
+from deployments.calls import Callee, Caller
 from deployments.transport import host_id
 from tests.otlp_receiver import Receiver, otlp_receiver
 
@@ -38,9 +37,7 @@ def test_nothing_is_imported_unless_a_collector_is_named(variable: str) -> None:
 
 
 @pytest.mark.skipif(not host_id(), reason="no shared memory on this platform")
-async def test_a_call_through_a_socket_is_part_of_its_request(receiver: Receiver) -> None:
-    session = f"test{uuid4().hex[:8]}"
-
+async def test_a_call_through_a_socket_is_part_of_its_request(receiver: Receiver, session: str) -> None:
     async def work(value: int) -> int:
         began_s = time.perf_counter()
         await asyncio.sleep(0.05)
@@ -60,7 +57,6 @@ async def test_a_call_through_a_socket_is_part_of_its_request(receiver: Receiver
     traces = await asyncio.gather(*(request(number) for number in range(3)))
     await callee.stop()
     caller.close()
-    remove_calls_folder(session)
     await asyncio.to_thread(tracing.shut_down)
     assert len(set(traces)) == 3
     for number, trace_id in enumerate(traces):

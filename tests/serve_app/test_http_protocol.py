@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -29,8 +28,8 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[int]:
-    doorway = await Doorway.open(f"test{uuid4().hex[:8]}", "127.0.0.1", 0)
+async def port(session: str) -> AsyncIterator[int]:
+    doorway = await Doorway.open(session, "127.0.0.1", 0)
     server = await HttpServer(echo, drain_s=5).start(doorway)
     yield doorway.port
     await server.stop()

@@ -2,13 +2,12 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from deployments.calls import calls_folder, remove_calls_folder
+from deployments.calls import calls_folder
 from serve_app.doorway import Doorstop, Doorway
 from serve_app.http_server import HttpServer
 
@@ -33,13 +32,6 @@ class Named:
         length = (b"content-length", b"%d" % len(self.name))
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
         await send({"type": "http.response.body", "body": self.name})
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[str]:
-    name = f"test{uuid4().hex[:8]}"
-    yield name
-    remove_calls_folder(name)
 
 
 async def serve(app: Named, session: str, port: int = 0) -> tuple[HttpServer, int]:

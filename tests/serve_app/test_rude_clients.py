@@ -6,7 +6,6 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -70,10 +69,10 @@ class Site:
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[Site]:
+async def site(session: str) -> AsyncIterator[Site]:
     app = App()
     app.gate.set()
-    doorway = await Doorway.open(f"test{uuid4().hex[:8]}", "127.0.0.1", 0)
+    doorway = await Doorway.open(session, "127.0.0.1", 0)
     server = await HttpServer(app, drain_s=2).start(doorway)
     assert server._watching is not None
     server._watching.cancel()  # the tests say when time passes
