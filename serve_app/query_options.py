@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from pydantic import ValidationError
@@ -22,12 +22,13 @@ def with_options_of(model: type[DetectQuery], *, but: frozenset[str]) -> Callabl
         but: Parameters that the command does not have.
     """
     fields = {name: field for name, field in model.model_fields.items() if name not in but}
+    types = get_type_hints(model)
     options = [
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=field.default,
-            annotation=Annotated[field.annotation, typer.Option(help=escape(field.description or ""))],
+            annotation=Annotated[types[name], typer.Option(help=escape(field.description or ""))],
         )
         for name, field in fields.items()
     ]

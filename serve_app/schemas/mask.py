@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 
 from deployments.masking.mask import style
 from deployments.types import Anonymised, MaskFill, MaskMethod, MaskParams, MaskShape, OutputFormat, Patch
@@ -48,14 +48,13 @@ class MaskQuery(DetectQuery):
     quality: Annotated[int, Field(ge=1, le=100, description="Of jpeg and webp.")] = 95
     shape: Annotated[MaskShape | None, Field(description="In place of the method's shape.")] = None
     fill: Annotated[
-        str | None,
+        Annotated[str, WithJsonSchema({"type": "string", "pattern": FILL_PATTERN})] | None,
         _written_as(parse_fill),
         Field(
             description="In place of what the method hides with: `blur`, `pixelate`, `solid` (black), "
             "`image` (the part `fill_image`), or `color:#rrggbb`, whose `#` is `%23` in a URL and may be "
             "left out.",
             examples=["blur", "pixelate", "solid", "color:#1f6f5c"],
-            json_schema_extra={"pattern": FILL_PATTERN},
         ),
     ] = None
     strength_floor: Annotated[

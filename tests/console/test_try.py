@@ -119,6 +119,7 @@ def test_every_parameter_reaches_the_service_and_defaults_come_back(
     page.locator("[id$='-quality']").fill("5000")  # snaps to the nearest that is allowed
     page.locator("[id$='-max_faces']").fill("2")
     page.locator("[id$='-shape']").select_option("ellipse")
+    page.locator("[id$='-fill']").select_option("pixelate")
     page.locator("[id$='-min_face']").fill("3")
     page.locator("[id$='-verify']").select_option("true")
     page.locator("[id$='-nms_threshold']").fill("0.7")
@@ -133,6 +134,7 @@ def test_every_parameter_reaches_the_service_and_defaults_come_back(
     for part in (
         *wanted,
         "shape=ellipse",
+        "fill=pixelate",
         "min_face=3",
         "verify=true",
         "nms_threshold=0.7",
@@ -142,6 +144,7 @@ def test_every_parameter_reaches_the_service_and_defaults_come_back(
     page.locator("summary").click()
     answer = json.loads(page.locator("details pre").inner_text())
     asked_for = {"method": "solid", "strength": 77, "padding": 0.5, "regions_masked": 2, "shape": "ellipse"}
+    asked_for["fill"] = "pixelate"
     assert answer["masking"].items() >= asked_for.items()
     page.get_by_role("button", name="Defaults").click()
     expect(page.locator("[id$='-strength']")).to_have_value("199")
