@@ -25,6 +25,9 @@ FRESH_S: Final = 300.0
 DEAF_FRESH_S: Final = 3.0
 """The same while changes are not heard of: a revoked key must stop within 5 s."""
 UNKNOWN_FRESH_S: Final = 60.0
+UNCHECKED: Final = "the API key could not be checked; try again shortly"
+PATIENCE_S: Final = 0.5
+"""A database that takes longer for a key seen within the grace is as good as away, for DEAF_FRESH_S."""
 MOST_KNOWN: Final = 200_000
 MOST_UNKNOWN: Final = 20_000
 MOST_WAITING: Final = 1_000
@@ -67,6 +70,7 @@ class KnownKeys(Protocol):
 class _Entry:
     key: KnownKey
     checked_s: float
+    believed_until_s: float = 0.0  # unasked: the database did not answer in time
 
 
 class KeyCache:
@@ -110,15 +114,18 @@ class KeyCache:
             KEY_LOOKUPS.inc("unknown")
             return None
         may_be_believed = entry is not None and now - entry.checked_s < self._grace_s
-        if entry is not None and may_be_believed and self._is_away:
+        if entry is not None and may_be_believed and (self._is_away or now < entry.believed_until_s):
             KEY_LOOKUPS.inc("grace")
             return entry.key
         KEY_LOOKUPS.inc("database")
         try:
-            return await self._ask(key_hash)
-        except DatabaseUnavailableError:
+            async with asyncio.timeout(PATIENCE_S if may_be_believed else None):
+                return await self._ask(key_hash)
+        except (DatabaseUnavailableError, TimeoutError) as error:
+            entry = self._known.get(key_hash)  # it may have been revoked meanwhile
             if entry is None or not may_be_believed:
-                raise
+                raise DatabaseUnavailableError(UNCHECKED) from error
+            entry.believed_until_s = self._clock() + DEAF_FRESH_S
             return entry.key
 
     def forget(self, key_id: UUID | None) -> None:
@@ -128,6 +135,7 @@ class KeyCache:
         if key_id is None:
             for entry in self._known.values():  # kept for the grace, but asked before it is believed
                 entry.checked_s = min(entry.checked_s, self._clock() - FRESH_S)
+                entry.believed_until_s = 0.0
         elif (key_hash := self._hash_by_id.pop(key_id, None)) is not None:
             self._known.pop(key_hash, None)
 
@@ -159,7 +167,7 @@ class KeyCache:
                 reason = (
                     error
                     if isinstance(error, DatabaseUnavailableError)
-                    else DatabaseUnavailableError("the API key could not be checked; try again shortly")
+                    else DatabaseUnavailableError(UNCHECKED)
                 )
                 for waiting in asked.values():
                     if not waiting.done():

@@ -62,6 +62,29 @@ def cache(store: Store, clock: Clock) -> KeyCache:
     return cache
 
 
+async def test_a_key_that_was_seen_does_not_wait_for_a_slow_database(
+    cache: KeyCache, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.services.api_keys.PATIENCE_S", 0.01)
+    seen, new = new_key(), new_key()
+    key_id = store.add(seen)
+    store.add(new)
+    assert (await cache.find(seen)) == KnownKey(key_id, is_active=True)
+    cache.forget(None)
+    store.gate = asyncio.Event()
+    for _ in range(3):
+        assert (await cache.find(seen)) == KnownKey(key_id, is_active=True)
+    assert store.queries == [1, 1]  # the others did not even ask
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await cache.find(new)
+    clock.now += GRACE_S + 1
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await cache.find(seen)
+    store.gate.set()
+
+
 @pytest.mark.parametrize(
     "text", ["", "xyl_", "xyl_" + "0" * 47, "xyl_" + "0" * 49, "xyl_" + "G" * 48, "XYL_" + "0" * 48, "é" * 52]
 )
