@@ -49,7 +49,6 @@ RAY_SWITCHES: Final = {
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),  # inline pictures of other hosts
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # at 0.1 it takes 4 % of a core, always
     "RAY_AUTH_MODE": "token",  # whoever can talk to Ray can run code, so not every user of this machine may
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",  # then what a lost GCS left behind ends; else after 60
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

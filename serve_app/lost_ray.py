@@ -1,7 +1,7 @@
 """What the launcher does when Ray itself dies under it: it starts again, in the same process.
 
 Ray restarts what runs on it, and its own two processes only with a Redis beside it. A driver that has lost
-them is aborted a while later and cannot connect anew, so the command begins from its first line.
+them is aborted a minute later and cannot connect anew, so the command begins from its first line.
 """
 
 import contextlib
