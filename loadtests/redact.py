@@ -4,7 +4,7 @@
 
 Starts an S3 server of its own, kills the run when half of the pictures are there, goes on, and then compares
 target, manifest and originals: each source has one line, each output the digest its line says, and every
-pixel of every face that /detect is sure of in the original is black. Prints what it took.
+pixel of every face that the detector finds in the original is black. Prints what it took.
 """
 
 import argparse
@@ -41,8 +41,6 @@ from serve_app.storage_tier import environment_of
 
 SOURCE, TARGET = "originals", "masked"
 OPTIONS = ("--method", "solid", "--format", "png")
-SURE = DetectParams(confidence=0.55)
-"""Masked are faces from 0.5 on; /detect looks at JPEGs decoded at half size, which moves a score by 0.04."""
 POLL_S = 0.1
 MOST_PIXELS = 50_000_000
 
@@ -142,7 +140,7 @@ def mistakes(files: Mapping[str, bytes], found: Found, scrfd: Scrfd) -> list[str
 
 def _unmasked(original: bytes, masked: bytes, pipeline: LocalPipeline) -> list[str]:
     try:
-        analysed = asyncio.run(pipeline.detect(original, SURE, 60.0))
+        analysed = asyncio.run(pipeline.detect(original, DetectParams(), 60.0))
     except FaceError as error:
         return [f"masked, but its original is {error}"]
     picture = decode(masked, max_pixels=MOST_PIXELS, keep_picture=True).picture

@@ -37,19 +37,27 @@ def with_options_of(model: type[DetectQuery], *, but: frozenset[str]) -> Callabl
         signature = inspect.signature(command)
         own = [parameter for name, parameter in signature.parameters.items() if name != "query"]
 
-        def run(**given: Any) -> None:  # noqa: ANN401 - what typer read
+        first = inspect.Parameter(
+            "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+        )
+
+        def run(context: typer.Context, **given: Any) -> None:  # noqa: ANN401 - what typer read
             values = {name: given.pop(name) for name in fields}
             try:
-                query = model(
-                    **{name: value for name, value in values.items() if value != fields[name].default}
-                )
+                # The model judges what was said: mask_confidence needs uncertain beside it.
+                query = model(**{name: value for name, value in values.items() if _is_said(context, name)})
             except ValidationError as error:
                 raise typer.BadParameter(problems(error)) from error
             command(**given, query=query)
 
-        run.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined] # Python's own protocol
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *options)}
+        run.__signature__ = signature.replace(parameters=[first, *own, *options])  # type: ignore[attr-defined] # Python's own protocol
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in (first, *own, *options)}
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         return run
 
     return with_options
+
+
+def _is_said(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"

@@ -106,16 +106,17 @@ def _wrong_with_the_rest(coded: Coded, pixels: UInt8Array) -> str | None:
 
 def read_number(pixels: UInt8Array) -> int:
     """The number along the lower edge of (H, W, 3) pixels."""
-    edge = pixels[-BLOCK // 2 - 2 : -BLOCK // 2 + 2].mean(axis=(0, 2))
-    middles = edge[BLOCK // 2 : BITS * BLOCK : BLOCK]
-    return sum(1 << bit for bit, value in enumerate(middles) if value > 127)
+    return sum(1 << bit for bit, value in enumerate(_blocks(pixels).mean(axis=(0, 2))) if value > 127)
 
 
 def _is_bright(pixels: UInt8Array, bits: int) -> bool:
     """Whether any of these blocks shows: none does where a face was seen in them, and painted over."""
-    edge = pixels[-BLOCK // 2 - 2 : -BLOCK // 2 + 2].max(axis=(0, 2))
-    middles = edge[BLOCK // 2 : BITS * BLOCK : BLOCK]
-    return any(value > DARK for bit, value in enumerate(middles) if bits >> bit & 1)
+    return any(value > DARK for bit, value in enumerate(_blocks(pixels).max(axis=(0, 2))) if bits >> bit & 1)
+
+
+def _blocks(pixels: UInt8Array) -> UInt8Array:
+    """(4, BITS, 3): a few pixels from the middle of each block, above each other."""
+    return pixels[-BLOCK // 2 - 2 : -BLOCK // 2 + 2, BLOCK // 2 : BITS * BLOCK : BLOCK]
 
 
 def _decode(data: bytes) -> UInt8Array | None:

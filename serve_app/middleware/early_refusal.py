@@ -1,6 +1,5 @@
 """Pictures are refused before a route is looked for or a key is checked, while there is no place for one."""
 
-import json
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,14 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deployments.errors import OverloadedError
 from serve_app.admission import FULL, Admission
 from serve_app.body import BodyStream
-from serve_app.errors import RETRY_AFTER, reason_of
+from serve_app.errors import error_response, reason_of
 
-BODY: Final = json.dumps({"detail": FULL}).encode()
-HEADERS: Final = (
-    (b"content-type", b"application/json"),
-    (b"content-length", b"%d" % len(BODY)),
-    *((name.lower().encode(), value.encode()) for name, value in RETRY_AFTER.items()),
-)
 REASON: Final = reason_of(OverloadedError())
 
 
@@ -48,5 +41,4 @@ class EarlyRefusal:
         headers = Headers(scope=scope)
         if scope["http_version"] == "1.0" or "close" in headers.get("connection", "").lower():
             await BodyStream(receive).drain(headers)  # closed while its client sends, it would not be read
-        await send({"type": "http.response.start", "status": 503, "headers": [*HEADERS]})
-        await send({"type": "http.response.body", "body": BODY})
+        await error_response(503, FULL)(scope, receive, send)

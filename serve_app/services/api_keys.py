@@ -70,7 +70,6 @@ class KnownKeys(Protocol):
 class _Entry:
     key: KnownKey
     checked_s: float
-    believed_until_s: float = 0.0  # unasked: the database did not answer in time
 
 
 class KeyCache:
@@ -96,6 +95,7 @@ class KeyCache:
         self._changes = 0
         self._hears_changes = False
         self._is_away = False
+        self._slow_until_s = 0.0  # a query was not answered in time; until then the database counts as away
 
     async def find(self, key: str) -> KnownKey | None:
         """The key, active or revoked; None when there is none like it.
@@ -114,7 +114,7 @@ class KeyCache:
             KEY_LOOKUPS.inc("unknown")
             return None
         may_be_believed = entry is not None and now - entry.checked_s < self._grace_s
-        if entry is not None and may_be_believed and (self._is_away or now < entry.believed_until_s):
+        if entry is not None and may_be_believed and (self._is_away or now < self._slow_until_s):
             KEY_LOOKUPS.inc("grace")
             return entry.key
         KEY_LOOKUPS.inc("database")
@@ -125,7 +125,7 @@ class KeyCache:
             entry = self._known.get(key_hash)  # it may have been revoked meanwhile
             if entry is None or not may_be_believed:
                 raise DatabaseUnavailableError(UNCHECKED) from error
-            entry.believed_until_s = self._clock() + DEAF_FRESH_S
+            self._slow_until_s = self._clock() + DEAF_FRESH_S
             return entry.key
 
     def forget(self, key_id: UUID | None) -> None:
@@ -133,9 +133,9 @@ class KeyCache:
         self._changes += 1
         self._unknown.clear()
         if key_id is None:
+            self._slow_until_s = 0.0
             for entry in self._known.values():  # kept for the grace, but asked before it is believed
                 entry.checked_s = min(entry.checked_s, self._clock() - FRESH_S)
-                entry.believed_until_s = 0.0
         elif (key_hash := self._hash_by_id.pop(key_id, None)) is not None:
             self._known.pop(key_hash, None)
 

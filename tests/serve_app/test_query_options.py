@@ -25,6 +25,9 @@ def test_the_options_are_the_parameters_of_mask_with_their_defaults_and_bounds()
     given = ["x", "--method", "pixelate", "--strength", "40", "--confidence", "0.3", "--format", "png"]
     assert runner.invoke(tool, given).exit_code == 0
     assert seen.pop() == MaskQuery(method="pixelate", strength=40, confidence=0.3, format="png")
+    alone = runner.invoke(tool, ["x", "--mask-confidence", "0.2"])  # its default, but said
+    assert alone.exit_code == 2
+    assert "uncertain" in alone.stderr
     wrong = runner.invoke(tool, ["x", "--strength", "1000"])
     assert wrong.exit_code == 2
     assert "strength" in wrong.stderr

@@ -184,5 +184,6 @@ async def test_writers_and_deleters_at_once_neither_deadlock_nor_miscount(
     async with asyncpg.create_pool(database_url, min_size=24, max_size=24) as pool:
         crowd = Crowd(pool, database, time.monotonic() + 3.0)
         await crowd.work()
+    assert min(crowd.written, crowd.added, crowd.cascaded, crowd.deleted) > 0
     assert await StatisticsRepository(database).totals() == await counted(database_url)
     assert (await CleanupRepository(database).count_and_oldest()).count == 0
