@@ -19,9 +19,10 @@ class FaultyProxy:
         self._random = random.Random(1)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> str:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
@@ -29,11 +30,21 @@ class FaultyProxy:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
+        for task in self._serving:  # Python 3.11 does not wait for them
+            task.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving)
+            await asyncio.sleep(0.01)  # connections close a turn of the loop later
 
     def cut(self) -> None:
         """Cut every connection that is open."""
         for writer in list(self._connections):
             writer.transport.abort()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
