@@ -32,6 +32,7 @@ from deployments.types import (
     Analysed,
     Anonymised,
     Decoded,
+    DecodeParams,
     ImageInfo,
     Inferred,
     Masked,
@@ -41,7 +42,7 @@ from deployments.types import (
 )
 from models.errors import FaceError, InferenceError
 from models.scrfd import Scrfd
-from models.types import Detail, DetectParams, Float32Array
+from models.types import DetectParams, Float32Array
 
 T = TypeVar("T")
 logger = logging.getLogger("face_api.pipeline")
@@ -80,7 +81,7 @@ class ServePipeline:
         self, data: bytes, params: DetectParams, locker: Locker, deadline: Deadline
     ) -> Analysed:
         upload = send(np.frombuffer(data, np.uint8), locker)
-        decoded = await self._decode(data, upload, False, params.detail, locker, deadline)
+        decoded = await self._decode(data, upload, DecodeParams(False, params.detail), locker, deadline)
         with _in_flight(decoded):
             return await self._find(decoded, params, deadline)
 
@@ -90,7 +91,8 @@ class ServePipeline:
         if masking.lossless:
             check_lossless(data, masking)
         upload = send(np.frombuffer(data, np.uint8), locker)
-        decoded = await self._decode(data, upload, not masking.lossless, params.detail, locker, deadline)
+        wanted = DecodeParams(not masking.lossless, params.detail, same_canvas=masking.same_canvas)
+        decoded = await self._decode(data, upload, wanted, locker, deadline)
         check_regions(masking.regions, decoded.info.width, decoded.info.height)
         if (fill_image := fill_picture(masking)) is not None:
             masking = with_patch(masking, await self._decode_patch(fill_image, deadline))
@@ -125,7 +127,7 @@ class ServePipeline:
         """Every face (N, 4) in a masked picture, through the same stages; its canvases lie behind it."""
         params = second_look(params)
         decoded: DecodedParcel = await self._decoder.ask(
-            "decode", deadline, parcel.data, False, params.detail, locker, deadline.left_s
+            "decode", deadline, parcel.data, DecodeParams(False, params.detail), locker, deadline.left_s
         )
         if (decoded.info.width, decoded.info.height) != (info.width, info.height):
             raise MaskingError("the masked picture is not of its original's size")
@@ -162,21 +164,20 @@ class ServePipeline:
         self,
         data: bytes,
         upload: Parcel,
-        keep_picture: bool,
-        detail: Detail,
+        params: DecodeParams,
         locker: Locker,
         deadline: Deadline,
     ) -> DecodedParcel:
         with self._quarantine.decoding(data):
             decoded: DecodedParcel = await self._decoder.ask(
-                "decode", deadline, upload, keep_picture, detail, locker, deadline.left_s
+                "decode", deadline, upload, params, locker, deadline.left_s
             )
         return decoded
 
     async def _decode_patch(self, fill_image: bytes, deadline: Deadline) -> Picture | None:
         """Inline: the request's locker is laid out for one picture."""
         upload = send(np.frombuffer(fill_image, np.uint8), INLINE)
-        decoded = await self._decode(fill_image, upload, True, "fast", INLINE, deadline)
+        decoded = await self._decode(fill_image, upload, DecodeParams(True), INLINE, deadline)
         return None if decoded.picture is None else decoded.picture.unpack()
 
     async def _find(self, decoded: DecodedParcel, params: DetectParams, deadline: Deadline) -> Analysed:
@@ -221,7 +222,7 @@ class LocalPipeline:
     async def detect(self, data: bytes, params: DetectParams, timeout_s: float) -> Analysed:
         """Find the faces of an encoded picture."""
         deadline = Deadline.after(timeout_s)
-        decoded = await self._decode(data, False, params.detail)
+        decoded = await self._decode(data, DecodeParams(False, params.detail))
         return _analysed(decoded, 0.0, await self._infer(decoded, params, deadline))
 
     async def mask(
@@ -231,10 +232,11 @@ class LocalPipeline:
         deadline = Deadline.after(timeout_s)
         if masking.lossless:
             check_lossless(data, masking)
-        decoded = await self._decode(data, not masking.lossless, params.detail)
+        wanted = DecodeParams(not masking.lossless, params.detail, same_canvas=masking.same_canvas)
+        decoded = await self._decode(data, wanted)
         check_regions(masking.regions, decoded.info.width, decoded.info.height)
         if (fill_image := fill_picture(masking)) is not None:
-            masking = with_patch(masking, (await self._decode(fill_image, True, "fast")).picture)
+            masking = with_patch(masking, (await self._decode(fill_image, DecodeParams(True))).picture)
         inferred = await self._infer(decoded, params, deadline)
         boxes, skipped = boxes_to_hide(inferred, params, masking.choice)
         size = decoded.info.width, decoded.info.height
@@ -256,16 +258,23 @@ class LocalPipeline:
 
         async def look(masked: Masked) -> Float32Array:
             again = second_look(params)
-            found = await self._infer(await self._decode(masked.data, False, again.detail), again, deadline)
+            found = await self._infer(
+                await self._decode(masked.data, DecodeParams(False, again.detail)), again, deadline
+            )
             return residual_faces(boxes_to_hide(found, again, EVERY_FACE)[0], left, masking)
 
         last = await hide_until_unseen(hide, look, masking)
         hidden = _hidden(boxes, last.masking)
         return Anonymised(analysed, last.masked, 0.0, skipped, last.residual_faces, last.look_ms, hidden)
 
-    async def _decode(self, data: bytes, keep_picture: bool, detail: Detail) -> Decoded:
+    async def _decode(self, data: bytes, params: DecodeParams) -> Decoded:
         return await asyncio.to_thread(
-            decode, data, max_pixels=self._max_pixels, keep_picture=keep_picture, detail=detail
+            decode,
+            data,
+            max_pixels=self._max_pixels,
+            keep_picture=params.keep_picture,
+            detail=params.detail,
+            same_canvas=params.same_canvas,
         )
 
     async def _infer(self, decoded: Decoded, params: DetectParams, deadline: Deadline) -> Inferred:

@@ -5,7 +5,7 @@ from typing import Final, Literal, Protocol
 
 import numpy as np
 
-from models.types import Canvas, Detections, DetectParams, Float32Array, PassKind, UInt8Array
+from models.types import Canvas, Detail, Detections, DetectParams, Float32Array, PassKind, UInt8Array
 
 NO_BOXES: Final[Float32Array] = np.empty((0, 4), np.float32)
 
@@ -33,6 +33,15 @@ class Picture:
 
     pixels: UInt8Array  # (H, W, 3) RGB or (H, W, 4) RGBA, alpha not premultiplied
     icc_profile: bytes | None  # an RGB profile, or None for sRGB
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeParams:
+    """What is wanted of an upload."""
+
+    keep_picture: bool  # every pixel, for masking; False may decode at reduced size
+    detail: Detail = "fast"  # max: the tiles as well
+    same_canvas: bool = False  # beside the picture, the canvas that there would be without it, to the bit
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +101,13 @@ class MaskParams:
     fill_image: bytes | None = None  # an encoded picture; of fill="image", None otherwise
     lossless: bool = False  # change nothing of a JPEG but the blocks under masks; quality is the file's own
     verify: bool = False  # look at the masked picture again, and hide harder what is still found
+    as_detect: bool = False  # find what a detection finds, to the bit, whatever it costs
     black: tuple[Region, ...] = ()  # hidden in black, over everything else: what was still found
+
+    @property
+    def same_canvas(self) -> bool:
+        """Whether to look at just what a detection looks at: always where faces are named by its numbers."""
+        return self.as_detect or self.choice.face_count is not None
 
     @property
     def region_count(self) -> int:

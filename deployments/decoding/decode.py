@@ -20,7 +20,12 @@ cv2.setNumThreads(1)  # one request, one thread: replicas scale
 
 
 def decode(
-    data: bytes | memoryview, *, max_pixels: int, keep_picture: bool, detail: Detail = "fast"
+    data: bytes | memoryview,
+    *,
+    max_pixels: int,
+    keep_picture: bool,
+    detail: Detail = "fast",
+    same_canvas: bool = False,
 ) -> Decoded:
     """Decode one upload: first frame, upright, 8-bit.
 
@@ -31,6 +36,8 @@ def decode(
         max_pixels: Width x height that is accepted, judged from the header.
         keep_picture: True for masking. False leaves `picture` None and may decode at reduced size.
         detail: `max` makes the tiles as well.
+        same_canvas: With `keep_picture`, the canvas is that of a decode without, to the bit, so that the
+            same faces are found in the same order. A JPEG that is reduced there is decoded twice.
 
     Raises:
         UnsupportedFormatError: The bytes are none of the input formats.
@@ -44,8 +51,11 @@ def decode(
     image_format = sniff(encoded)
     is_whole = keep_picture or detail == "max"
     raster = _decode(encoded, image_format, max_pixels, is_whole=is_whole)
+    seen = raster
+    if same_canvas and keep_picture and image_format == "jpeg" and detail != "max":
+        seen = _as_without_picture(encoded, raster, max_pixels)
     decoded = perf_counter()
-    canvas = to_canvas(raster)
+    canvas = to_canvas(seen)
     tiles = cut_tiles(raster, canvas) if detail == "max" else ()
     scaled = perf_counter()
     picture = _to_picture(raster) if keep_picture else None
@@ -74,6 +84,13 @@ def _decode(data: bytes, image_format: InputFormat, max_pixels: int, *, is_whole
             return decode_bmp(data, max_pixels)
         case _:
             return decode_vips(data, image_format, max_pixels)
+
+
+def _as_without_picture(data: bytes, whole: Raster, max_pixels: int) -> Raster:
+    """A JPEG as it is decoded for detection alone: anew, where that is at half its size."""
+    if half_size(whole.width, whole.height) is None:
+        return whole
+    return decode_jpeg(data, max_pixels, keep_picture=False)
 
 
 def to_canvas(raster: Raster) -> Canvas:

@@ -14,9 +14,9 @@ from deployments.load import StageLoad
 from deployments.parcels import DecodedParcel
 from deployments.replica import HEALTH_CHECK_PERIOD_S, set_up_replica
 from deployments.transport import Locker, Parcel, receive
+from deployments.types import DecodeParams
 from deployments.worker import Worker
 from models.errors import FaceError
-from models.types import Detail
 
 
 @serve.deployment(health_check_period_s=HEALTH_CHECK_PERIOD_S)
@@ -45,7 +45,7 @@ class Decoder:
         return self._load.report()
 
     async def decode(
-        self, upload: Parcel, keep_picture: bool, detail: Detail, locker: Locker, timeout_s: float
+        self, upload: Parcel, params: DecodeParams, locker: Locker, timeout_s: float
     ) -> DecodedParcel | FaceError:
         """Decode one upload and leave the result in its request's locker."""
         arrived_s = time.perf_counter()
@@ -53,7 +53,13 @@ class Decoder:
         def work() -> DecodedParcel:
             queue_ms = (time.perf_counter() - arrived_s) * 1e3
             data = receive(upload).tobytes()
-            decoded = decode(data, max_pixels=self._max_pixels, keep_picture=keep_picture, detail=detail)
+            decoded = decode(
+                data,
+                max_pixels=self._max_pixels,
+                keep_picture=params.keep_picture,
+                detail=params.detail,
+                same_canvas=params.same_canvas,
+            )
             return DecodedParcel.pack(decoded, queue_ms, locker, upload)
 
         with self._load.picture():

@@ -62,7 +62,7 @@ def redact_collection(
     resolved = resolve_model(settings.model_source())
     for note in resolved.notes:
         console.print(f"[bold yellow]{note}[/]")
-    params, masking = query.detect_params(), query.mask_params()
+    params, masking = query.detect_params(), replace(query.mask_params(), as_detect=True)
     plan = Plan(
         *places,
         storage_options(settings),

@@ -28,12 +28,12 @@ from deployments.parcels import CanvasParcel, DecodedParcel, MaskedParcel, Pictu
 from deployments.pipeline import ServePipeline
 from deployments.stage import Stage
 from deployments.transport import INLINE, Locker, Parcel, host_id, receive, send
-from deployments.types import FaceChoice, Inferred, MaskParams
+from deployments.types import DecodeParams, FaceChoice, Inferred, MaskParams
 from models.errors import FaceError, InferenceError
 from models.raw_faces import HeadOutputs
 from models.resolve import ModelSource
 from models.scrfd import Scrfd, ScrfdOptions
-from models.types import Detail, DetectParams, Float32Array
+from models.types import DetectParams, Float32Array
 from tests.tiny_scrfd import CELL, red_block_picture, write_tiny_scrfd
 
 pytestmark = pytest.mark.skipif(not host_id(), reason="no shared memory on this platform")
@@ -182,12 +182,14 @@ class Stages:
             connection._transport.abort()
 
     async def decode(
-        self, upload: Parcel, keep_picture: bool, detail: Detail, locker: Locker, timeout_s: float
+        self, upload: Parcel, params: DecodeParams, locker: Locker, timeout_s: float
     ) -> DecodedParcel | FaceError:
         def work() -> DecodedParcel | FaceError:
             try:
                 data = receive(upload).tobytes()
-                decoded = decode(data, max_pixels=10**7, keep_picture=keep_picture, detail=detail)
+                decoded = decode(
+                    data, max_pixels=10**7, keep_picture=params.keep_picture, detail=params.detail
+                )
                 return DecodedParcel.pack(decoded, 0.0, locker, upload)
             except FaceError as error:
                 return error

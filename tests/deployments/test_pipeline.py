@@ -3,6 +3,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import simplejpeg
@@ -12,7 +13,8 @@ from deployments.calls import Caller
 from deployments.decoding.decode import decode
 from deployments.errors import ImageDecodeError, LosslessRefusedError
 from deployments.masking.lossless import mask_lossless
-from deployments.parcels import CanvasParcel, DecodedParcel, MaskedParcel
+from deployments.masking.mask import mask
+from deployments.parcels import CanvasParcel, DecodedParcel, MaskedParcel, PictureParcel
 from deployments.pipeline import ServePipeline
 from deployments.stage import Stage
 from deployments.transport import (
@@ -25,8 +27,8 @@ from deployments.transport import (
     receive,
     send,
 )
-from deployments.types import Inferred, MaskParams
-from models.types import Detail, Detections, DetectParams, Float32Array
+from deployments.types import DecodeParams, FaceChoice, Inferred, MaskParams
+from models.types import Detections, DetectParams, Float32Array
 
 pytestmark = pytest.mark.skipif(not host_id(), reason="no shared memory on this platform")
 UPLOAD = bytes(100_000)
@@ -42,7 +44,7 @@ def with_decoder(decode: Callable[..., Any]) -> ServePipeline:
 async def test_a_stage_cannot_reach_the_memory_of_a_request_whose_client_left() -> None:
     uploads: list[tuple[Parcel, Locker]] = []
 
-    def decode(upload: Parcel, _: bool, __: str, locker: Locker, ___: float) -> asyncio.Future[None]:
+    def decode(upload: Parcel, _: DecodeParams, locker: Locker, __: float) -> asyncio.Future[None]:
         uploads.append((upload, locker))
         return asyncio.get_running_loop().create_future()
 
@@ -78,11 +80,10 @@ async def test_a_lossless_mask_gets_the_upload_and_no_picture(astronaut: NDArray
     found = np.array([[200, 60, 280, 160]], np.float32)
     asked: list[bool] = []
 
-    def decode_here(
-        upload: Parcel, keep_picture: bool, _: Detail, locker: Locker, *__: float
-    ) -> DecodedParcel:
-        asked.append(keep_picture)
-        decoded = decode(receive(upload).tobytes(), max_pixels=10**6, keep_picture=keep_picture)
+    def decode_here(upload: Parcel, params: DecodeParams, locker: Locker, _: float) -> DecodedParcel:
+        asked.append(params.keep_picture)
+        data = receive(upload).tobytes()
+        decoded = decode(data, max_pixels=10**6, keep_picture=params.keep_picture)
         return DecodedParcel.pack(decoded, 0.0, locker, upload)
 
     def detect(canvases: tuple[CanvasParcel, ...], *_: object) -> Inferred:
@@ -111,10 +112,45 @@ async def test_a_lossless_mask_gets_the_upload_and_no_picture(astronaut: NDArray
     assert asked == [False]
 
 
+@pytest.mark.parametrize("is_numbered", [True, False])
+async def test_who_names_faces_by_number_gets_the_numbers_of_detect(
+    astronaut: NDArray[np.uint8], is_numbered: bool
+) -> None:
+    large = cv2.resize(astronaut, (1601, 1601), interpolation=cv2.INTER_CUBIC)
+    data = simplejpeg.encode_jpeg(large, quality=95)
+    faces = Detections(np.array([[200, 60, 280, 160]], np.float32), np.ones(1, np.float32), None, 1, 0.0, 0.0)
+    seen: list[NDArray[np.uint8]] = []
+
+    def decode_here(upload: Parcel, params: DecodeParams, locker: Locker, _: float) -> DecodedParcel:
+        decoded = decode(
+            receive(upload).tobytes(),
+            max_pixels=10**7,
+            keep_picture=params.keep_picture,
+            same_canvas=params.same_canvas,
+        )
+        return DecodedParcel.pack(decoded, 0.0, locker, upload)
+
+    def detect(canvases: tuple[CanvasParcel, ...], *_: object) -> Inferred:
+        seen.append(canvases[0].unpack().pixels.copy())
+        return Inferred(faces, "none", 0.0, 0.0, 0.0, 1)
+
+    def hide(picture: PictureParcel, boxes: Float32Array, params: MaskParams, _: float) -> MaskedParcel:
+        masked = mask(picture.unpack(), boxes, params)
+        encoded = send(np.frombuffer(masked.data, np.uint8), INLINE)
+        return MaskedParcel(encoded, masked.regions_masked, 0.0, 0.0, 0.0, 0)
+
+    stages: list[Any] = [Here(decode=decode_here), Here(detect=detect), Here(mask=hide)]
+    pipeline = ServePipeline(*stages)
+    choice = FaceChoice(skip=(0,), face_count=1) if is_numbered else FaceChoice()
+    await pipeline.detect(data, DetectParams(), 30.0)
+    await pipeline.mask(data, DetectParams(), MaskParams(choice=choice), 30.0)
+    assert np.array_equal(*seen) == is_numbered
+
+
 async def test_pictures_travel_inline_once_a_stage_is_found_on_another_host() -> None:
     asked: list[tuple[bool, Locker]] = []
 
-    def decode(upload: Parcel, _: bool, __: str, locker: Locker, ___: float) -> asyncio.Future[Exception]:
+    def decode(upload: Parcel, _: DecodeParams, locker: Locker, __: float) -> asyncio.Future[Exception]:
         asked.append((upload.inline is not None, locker))
         answer = asyncio.get_running_loop().create_future()
         answer.set_result(ImageDecodeError("no picture") if upload.inline else OtherHostError("elsewhere"))

@@ -92,6 +92,18 @@ def test_the_halved_canvas_looks_like_the_whole_one(astronaut: NDArray[np.uint8]
     assert np.abs(halved - whole).mean() < 2
 
 
+@pytest.mark.parametrize(("name", "side"), [("JPEG", 1600), ("JPEG", 700), ("PNG", 1600)])
+def test_the_canvas_can_be_the_same_with_and_without_the_picture(
+    astronaut: NDArray[np.uint8], name: str, side: int
+) -> None:
+    large = np.asarray(Image.fromarray(astronaut).resize((side, side), Image.Resampling.BICUBIC))
+    data = encode(large, name, exif=exif_with_orientation(6))
+    alone = decode(data, max_pixels=LIMIT, keep_picture=False).canvas.pixels
+    kept = decode(data, max_pixels=LIMIT, keep_picture=True, same_canvas=True)
+    assert np.array_equal(kept.canvas.pixels, alone)
+    assert picture_of(kept).pixels.shape == (side, side, 3)
+
+
 def test_what_full_transparency_hides_does_not_leave() -> None:
     picture = np.full((10, 10, 4), 200, np.uint8)
     picture[:5, :, 3] = 0
