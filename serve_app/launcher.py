@@ -126,9 +126,16 @@ def _serve(settings: Settings, config: dict[str, Any], console: Console, *, has_
     set_ray_switches()
     if settings.receipt_key is None:
         make_key_file(settings.receipt_key_file)
-    with _counting(settings), _log_pipe(settings), _database(settings), _objects(settings, has_storage):
+    with (
+        _counting(settings),
+        _log_pipe(settings),
+        _database(settings),
+        _objects(settings, has_storage),
+        lost_ray.Agents() as agents,
+    ):
         try:
             running = _deploy(config, named or resolved.setting)
+            agents.watch_over()
             rollout.record(settings, running)
             _stop_on_signals(stop)  # Ray has put a handler of its own there, which aborts us 3 s later
             _wait_until_ready(settings, stop)

@@ -6,11 +6,15 @@ them is aborted a minute later and cannot connect anew, so the command begins fr
 
 import contextlib
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Final, NoReturn
+from pathlib import Path
+from typing import Any, Final, NoReturn, Self
+
+from serve_app import sweeper
 
 POLL_S: Final = 0.5
 VITAL: Final = ("gcs_server", "raylet")
@@ -18,6 +22,49 @@ VITAL: Final = ("gcs_server", "raylet")
 
 class RayLostError(Exception):
     """Ray's own processes have ended; the message names which."""
+
+
+class Agents:
+    """Ray's agents, children of the raylet. They end with this process, and with this context.
+
+    Left alone they outlive a killed raylet or launcher by more than half a minute, in which they try to tell
+    the GCS of it.
+    """
+
+    def __init__(self) -> None:
+        self._sweeper: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def watch_over(self) -> None:
+        """From now on; Ray has started."""
+        command = [sys.executable, "-I", "-S", sweeper.__file__, *map(str, _agents())]
+        self._sweeper = subprocess.Popen(  # noqa: S603 - our own command
+            command, stdin=subprocess.PIPE, start_new_session=True
+        )
+
+    def __exit__(self, *_: object) -> None:
+        if self._sweeper is not None:
+            self._sweeper.communicate()
+
+
+def _agents() -> list[int]:
+    """Their process ids; none where the kernel does not tell a process's children."""
+    raylet = _node().all_processes["raylet"][0].process.pid
+    found = []
+    for thread in Path(f"/proc/{raylet}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            children = [Path(f"/proc/{pid}") for pid in thread.read_text().split()]
+            found += [int(child.name) for child in children if b"Agent" in _command(child)]
+    return found
+
+
+def _command(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def watch(stop: threading.Event) -> None:

@@ -12,7 +12,7 @@ from loadtests.torture import deadlines
 from loadtests.torture.crash_only import CLIENTS, Load, kill_one
 from loadtests.torture.own_answers import drive, findings
 from loadtests.torture.promise import Finding
-from loadtests.torture.victim import RAYLET, Victim, victim, wait_until
+from loadtests.torture.victim import GCS, RAYLET, Victim, victim, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.s3, pytest.mark.timeout(300)]
 PICTURES = 240
@@ -82,9 +82,9 @@ def test_a_service_whose_ray_died_starts_again_by_itself(running: Victim) -> Non
     """Runs last: all replicas are new afterwards."""
     pid = running.trial.pid
     old = running.processes()[1:]
-    (raylet,) = running.part(RAYLET)
-    raylet.kill()
-    assert wait_until(lambda: running.part(RAYLET) not in ([], [raylet]), BACK_S) is not None
+    raylet, (gcs,) = running.part(RAYLET), running.part(GCS)
+    gcs.kill()
+    assert wait_until(lambda: running.part(RAYLET) not in ([], raylet), BACK_S) is not None
     assert wait_until(running.is_ready, BACK_S) is not None
     assert running.processes()[0].pid == pid
     assert broken([deadlines.answers_again(running)]) == []
