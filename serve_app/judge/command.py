@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import pairwise, product
 from pathlib import Path
-from typing import Annotated, Final, get_args
+from typing import Annotated, Final, Literal, get_args
 
 import numpy as np
 import typer
@@ -40,7 +40,9 @@ def judge(
     padding: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.15,
     shape: Annotated[MaskShape | None, typer.Option(help="In place of the method's.")] = None,
     fill: Annotated[str | None, typer.Option(help="blur, pixelate, solid or color:#rrggbb.")] = None,
-    has_floor: Annotated[bool, typer.Option("--strength-floor/--no-strength-floor")] = True,
+    strength_floor: Annotated[
+        Literal["on", "off"], typer.Option(help="Whether a strength that hides too little is raised.")
+    ] = "on",
     model: Annotated[str | None, typer.Option(help="Detector. Unset: FACE_API_MODEL.")] = None,
 ) -> None:
     """Measure how well masked faces are hidden: from a recogniser, from deblurring, from the detector."""
@@ -54,7 +56,7 @@ def judge(
     if filled == "image":
         raise typer.BadParameter("a picture over a face leaves nothing to judge; choose another fill")
     ways = [
-        MaskParams(one, size, padding, shape=shape, fill=filled, has_floor=has_floor)
+        MaskParams(one, size, padding, shape=shape, fill=filled, has_floor=strength_floor == "on")
         for one, size in product(_methods(method), strength or [MaskParams().strength])
     ]
     judging = Judge(scrfd, Recogniser(recogniser, settings.threads or 1), ways)
