@@ -12,7 +12,7 @@ from serve_app.access import Access
 from serve_app.admission import Admission
 from serve_app.batch.response import Batches
 from serve_app.database_tier import DatabaseTier
-from serve_app.middleware.early_refusal import EarlyRefusal
+from serve_app.early_refusal import STATE, EarlyRefusal
 from serve_app.middleware.request_log import RequestLog
 from serve_app.openapi import add_security
 from serve_app.ratelimit.client import LedgerPort, RateLimiter
@@ -48,13 +48,13 @@ def create_app(settings: Settings, pipeline: FacePipeline, ledger: LedgerPort) -
     limiter = RateLimiter(settings.rate_limits, ledger)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, EarlyRefusal]]:
         if tier is not None:
             await tier.start()
         if storage is not None:
             await storage.start()
         await limiter.announce(LIMITER_TIMEOUT_S)
-        yield
+        yield {STATE: EarlyRefusal(admission, images.routes)}
         if storage is not None:
             await storage.stop()
         if tier is not None:
@@ -91,4 +91,4 @@ def create_app(settings: Settings, pipeline: FacePipeline, ledger: LedgerPort) -
     add_docs(app)
     add_security(app)
     errors.install(app, [route for router in routers for route in router.routes])
-    return RequestLog(EarlyRefusal(app, admission, images.routes))
+    return RequestLog(app)

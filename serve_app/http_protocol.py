@@ -9,6 +9,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serve_app.early_refusal import STATE, EarlyRefusal
 from serve_app.refusal import Refusal
 
 MOST_HEAD_BYTES: Final = 64 * 1024
@@ -123,19 +124,20 @@ class EnvelopeProtocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise RefusedHeadError(MALFORMED)
             return  # httptools takes the rest for another protocol: `data_received` has another try
-        super().on_headers_complete()
+        if not self._is_refused_early():
+            super().on_headers_complete()
+            if self._is_ending:
+                self.cycle.keep_alive = False
         self.headers = []  # for trailers, which are no headers: nobody in front of us has looked at them
         self._phase = Phase.BODY
         self._body_bytes = self._empty_bytes = 0
         self._waited_s = 0.0
-        if self._is_ending:
-            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """A piece of its body."""
         self._body_bytes += len(body)
         self._empty_bytes = 0
-        if self.cycle.response_complete:
+        if self._has_answered:
             return
         self.cycle.body += body
         waiting = len(self.cycle.body)
@@ -150,7 +152,10 @@ class EnvelopeProtocol(HttpToolsProtocol):
             return  # an upgrade
         self._phase = Phase.IDLE
         self._waited_s = 0.0
-        super().on_message_complete()
+        if self._has_answered:
+            self._await_next()
+        else:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """It was answered; what still comes of it has a while of its own."""
@@ -205,7 +210,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         """
         if self._leaves_its_answer(seconds):
             self.give_up_answer()
-        elif self._is_deaf or (self._phase is Phase.BODY and self.cycle.response_complete):
+        elif self._is_deaf or (self._phase is Phase.BODY and self._has_answered):
             self._waited_s += seconds
             if self._waited_s > LINGER_S:
                 self.transport.abort()
@@ -236,8 +241,34 @@ class EnvelopeProtocol(HttpToolsProtocol):
     def _give_up_head(self) -> None:
         if self._phase is Phase.HEAD:
             self._refuse(SLOW_HEAD)
-        elif self.cycle is None:
+        elif self.cycle is None and self.timeout_keep_alive_task is None:
             self.transport.close()  # it never said a word; one that was answered has the keep-alive time
+
+    def _is_refused_early(self) -> bool:
+        """Whether there is no place for this request, which is answered then.
+
+        The application is asked while answers before this one are not sent, or not taken.
+        """
+        refusal: EarlyRefusal | None = self.app_state.get(STATE)
+        if refusal is None or not self._has_answered or self.flow.write_paused:
+            return False
+        keeps = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        ends = self._is_ending or not keeps or self.expect_100_continue  # the last will not send its body
+        method, default = self.parser.get_method(), self.server_state.default_headers
+        answer = refusal.answer(method, self.url, self.headers, default, ends=ends)
+        if answer is None:
+            return False
+        self.transport.write(answer)
+        if ends:
+            self._end()
+        return True
+
+    def _await_next(self) -> None:
+        """Keep the connection for a while; what came of the body has ended the time since its answer."""
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     def _begin_head(self) -> None:
         self._phase = Phase.HEAD
@@ -283,7 +314,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         if self._phase is Phase.BODY:
             if self.pipeline:
                 self.pipeline[0] = (self.cycle, refusal)
-            if self.pipeline or self.cycle.response_started:
+            if self._has_answered or self.pipeline or self.cycle.response_started:
                 self._stop_listening()
                 return
             self.cycle.disconnected = True

@@ -1,13 +1,16 @@
-"""What a client is told that reaches no application: our error envelope, and the connection's end."""
+"""What a client is told that reaches no application: our error envelope."""
 
 import json
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from serve_app.metrics import REQUESTS
+
+Header = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +25,40 @@ class Refusal:
         """It was met."""
         REQUESTS.inc("other", str(self.status), self.reason)
 
-    def as_bytes(self) -> bytes:
-        """The whole answer, for a connection that ends with it."""
-        body = self._body()
-        headers = b"".join(b"%s: %s\r\n" % header for header in self._headers(body))
-        return STATUS_LINE[self.status] + headers + b"\r\n" + body
+    def body(self) -> bytes:
+        """The envelope."""
+        return json.dumps({"detail": self.detail}).encode()
+
+    def as_bytes(
+        self, request_id: str | None = None, default: Iterable[Header] = (), *, ends: bool = True
+    ) -> bytes:
+        """The whole answer.
+
+        Args:
+            request_id: Of the request; None: a new one.
+            default: Headers that every answer has.
+            ends: Whether the connection ends with it.
+        """
+        body = self.body()
+        headers = [*default, *self._headers(body, request_id or str(uuid.uuid4()))]
+        if ends:
+            headers.append((b"connection", b"close"))
+        lines = b"".join([b"%s: %s\r\n" % header for header in headers])
+        return STATUS_LINE[self.status] + lines + b"\r\n" + body
 
     async def __call__(self, _scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """The same, as an application that answers nothing else."""
-        body = self._body()
-        headers = self._headers(body)
+        """The same, as an application that answers nothing else and ends the connection."""
+        body = self.body()
+        headers = [*self._headers(body, str(uuid.uuid4())), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _body(self) -> bytes:
-        return json.dumps({"detail": self.detail}).encode()
-
-    def _headers(self, body: bytes) -> list[tuple[bytes, bytes]]:
+    def _headers(self, body: bytes, request_id: str) -> list[Header]:
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", str(uuid.uuid4()).encode()),
+            (b"x-request-id", request_id.encode()),
+            (b"x-content-type-options", b"nosniff"),
             (b"cache-control", b"no-store"),
-            (b"connection", b"close"),
         ]
         return [*headers, (b"retry-after", b"1")] if self.status == 503 else headers

@@ -96,9 +96,8 @@ class _Answer:
         if self._is_counted:
             return
         self._is_counted = True
-        route, status = route_of(self._scope), str(self.status)
-        REQUESTS.inc(route, status, self._state.get("reason", ""))
-        REQUEST_SECONDS.observe(time.perf_counter() - self._started_s, route, f"{status[0]}xx")
+        seconds = time.perf_counter() - self._started_s
+        count(route_of(self._scope), self.status, self._state.get("reason", ""), seconds)
         for stage, milliseconds in self._state.get("stages", {}).items():
             STAGE_SECONDS.observe(milliseconds / 1e3, stage)
         if "faces" in self._state:
@@ -107,15 +106,9 @@ class _Answer:
     def line(self) -> dict[str, Any]:
         """The log line: who asked for what, what became of it, and why."""
         state = self._state
-        line: dict[str, Any] = {
-            "event": "request",
-            "request_id": self.request_id,
-            "method": self._scope["method"],
-            "path": self._scope["path"][:MOST_PATH],
-            "status": self.status,
-            "duration_ms": round((time.perf_counter() - self._started_s) * 1e3, 2),
-            "output_bytes": self._output_bytes,
-        }
+        seconds = time.perf_counter() - self._started_s
+        method, path = self._scope["method"], self._scope["path"]
+        line = line_of(self.request_id, method, path, self.status, seconds, self._output_bytes)
         for name in ("reason", "key_id", "input_bytes", "width", "height", "faces", "items"):
             if name in state:
                 line[name] = state[name]
@@ -124,6 +117,27 @@ class _Answer:
         if tracing.is_on():
             line["trace_id"] = tracing.trace_id()
         return line
+
+
+def count(route: str, status: int, reason: str, seconds: float) -> None:
+    """One request for the metrics."""
+    REQUESTS.inc(route, str(status), reason)
+    REQUEST_SECONDS.observe(seconds, route, f"{status // 100}xx")
+
+
+def line_of(
+    request_id: str, method: str, path: str, status: int, seconds: float, output_bytes: int
+) -> dict[str, Any]:
+    """What the log line of every request begins with."""
+    return {
+        "event": "request",
+        "request_id": request_id,
+        "method": method,
+        "path": path[:MOST_PATH],
+        "status": status,
+        "duration_ms": round(seconds * 1e3, 2),
+        "output_bytes": output_bytes,
+    }
 
 
 def route_of(scope: Scope) -> str:

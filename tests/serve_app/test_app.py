@@ -310,21 +310,6 @@ async def test_requests_over_the_bound_are_refused_and_places_come_back() -> Non
         assert (await http.post("/api/v1/detect", content=b"", headers=PNG)).status_code == 400
 
 
-@pytest.mark.parametrize("connection", ["keep-alive", "close"])
-async def test_a_full_service_refuses_whoever_it_is_and_says_why(connection: str) -> None:
-    pipeline = StuckPipeline()
-    async with app_client(pipeline, max_in_flight=1, request_timeout_s=1.0) as http:
-        first = asyncio.create_task(http.post("/api/v1/detect", content=PICTURE, headers=PNG))
-        await pipeline.started.wait()
-        headers = {**PNG, "Connection": connection, "X-API-Key": "nobody's"}
-        refused = await http.post("/api/v1/mask?method=nonsense", content=PICTURE, headers=headers)
-        assert refused.status_code == 503
-        assert refused.json() == {"detail": "the service is at its limit; try again shortly"}
-        assert {"x-request-id", "retry-after", "cache-control"} <= set(refused.headers)
-        assert (await http.get("/api/v1/mask")).status_code == 405
-        await first
-
-
 async def test_a_picture_that_would_wait_too_long_is_refused_at_once(pipeline: LocalPipeline) -> None:
     async with app_client(OneAtATime(pipeline, 0.03), request_timeout_s=0.5) as http:
 
