@@ -63,6 +63,10 @@ class RefusedHeadError(Exception):
         self.refusal = refusal
 
 
+class EndedError(Exception):
+    """The connection has ended with an answer: what is left of its bytes is read by nobody."""
+
+
 class EnvelopeProtocol(HttpToolsProtocol):
     """Answers what no application should see as every other failure is answered, and waits for nobody."""
 
@@ -92,18 +96,22 @@ class EnvelopeProtocol(HttpToolsProtocol):
                 return
         else:
             self._empty_bytes += len(data)
+        again = b""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            head = self._head_without_upgrade()
-            self.parser = httptools.HttpRequestParser(self)
-            self.data_received(head + data[upgrade.args[0] :])
+            again = self._head_without_upgrade() + data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             cause = error.__context__
+            if isinstance(cause, EndedError):
+                return
             self._refuse(cause.refusal if isinstance(cause, RefusedHeadError) else MALFORMED)
         else:
             if self._phase is Phase.BODY and self._empty_bytes > MOST_HEAD_BYTES:
                 self._refuse(BAD_CHUNKS)
+        if again:  # not while an exception is handled, which would hide the cause of the next
+            self.parser = httptools.HttpRequestParser(self)
+            self.data_received(again)
 
     def on_message_begin(self) -> None:
         """A head begins, perhaps right behind another request."""
@@ -116,6 +124,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
         Raises:
             RefusedHeadError: The head is not accepted.
+            EndedError: It was answered, and the connection has ended.
         """
         refusal = self._refusal_of_head()
         if refusal is not None:
@@ -124,7 +133,10 @@ class EnvelopeProtocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise RefusedHeadError(MALFORMED)
             return  # httptools takes the rest for another protocol: `data_received` has another try
-        if not self._is_refused_early():
+        if self._is_refused_early():
+            if self._is_deaf:
+                raise EndedError
+        else:
             super().on_headers_complete()
             if self._is_ending:
                 self.cycle.keep_alive = False

@@ -77,6 +77,7 @@ def texts() -> list[bytes]:
 def connections() -> list[bytes]:
     """`texts.http` reads a size and what comes on a connection."""
     get, post = b"GET /a%20b?c=d HTTP/1.1\r\nHost: a\r\n", b"POST / HTTP/1.1\r\nHost: a\r\n"
+    full = b"POST /full?c=d HTTP/1.1\r\nHost: a\r\n"  # refused by its head
     return [
         b"\x05" + get + b"\r\n",
         b"\xff" + get + b"\r\n" + get + b"Connection: close\r\n\r\n" + get + b"\r\n",
@@ -94,6 +95,9 @@ def connections() -> list[bytes]:
         b"\x20" + post + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\nab",
         b"\x20GET / HTTP/1.0\r\n\r\n",
         b"\x20" + post + b"Transfer-Encoding: gzip, chunked\r\nContent-Length: 5\r\n\r\n",
+        b"\x03" + full + b"Content-Length: 5\r\n\r\nabcde" + get + b"\r\n" + full + b"\r\n",
+        b"\x05" + full + b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n" + get + b"\r\n",
+        b"\x20" + full + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\nab" + get + b"\r\n",
     ]
 
 

@@ -133,6 +133,16 @@ async def test_a_connection_that_is_not_to_go_on_ends_behind_its_answer(
     writer.close()
 
 
+@pytest.mark.parametrize("upgrade", ["", "Connection: upgrade\r\nUpgrade: h2c\r\n"])
+async def test_what_comes_behind_the_end_of_a_connection_is_not_read(site: Site, upgrade: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(request(headers=f"Expect: 100-continue\r\n{upgrade}") + request("/next") + b"\x16\x03")
+    assert (await read_answer(reader))[0] == 503
+    assert await reader.read() == b""
+    assert site.reached == []
+    writer.close()
+
+
 async def test_what_is_pipelined_is_refused_in_its_turn(site: Site) -> None:
     site.admission.is_full = False
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
