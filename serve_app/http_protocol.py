@@ -164,10 +164,10 @@ class EnvelopeProtocol(HttpToolsProtocol):
             return  # an upgrade
         self._phase = Phase.IDLE
         self._waited_s = 0.0
-        if self._has_answered:
-            self._await_next()
-        else:
+        if not self._has_answered:
             super().on_message_complete()
+        elif not self.transport.is_closing():
+            self._await_next()
 
     def on_response_complete(self) -> None:
         """It was answered; what still comes of it has a while of its own."""
@@ -262,7 +262,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         The application is asked while answers before this one are not sent, or not taken.
         """
         refusal: EarlyRefusal | None = self.app_state.get(STATE)
-        if refusal is None or not self._has_answered or self.flow.write_paused:
+        if refusal is None or not self._has_answered or self.flow.write_paused or self.transport.is_closing():
             return False
         keeps = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         ends = self._is_ending or not keeps or self.expect_100_continue  # the last will not send its body
