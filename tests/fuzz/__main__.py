@@ -12,7 +12,6 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import atheris
@@ -42,14 +41,13 @@ LIMITS = ("-timeout=10", "-rss_limit_mb=768", "-max_len=65536")
 def fuzz(name: str, seconds: int, folder: Path) -> None:
     """Fuzz one target in this process; never returns."""
     target, first = TARGETS[name]
-    learnt = folder / name / "corpus"
+    learnt, begin = folder / name / "corpus", folder / name / "seeds"
     learnt.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as temporary:
-        seeds.write(first(), Path(temporary))
-        options = [*LIMITS, f"-max_total_time={seconds}", f"-artifact_prefix={folder / name}/finding-"]
-        mutator = {"custom_mutator": mutate} if target in PICTURES else {}
-        atheris.Setup([sys.argv[0], *options, str(learnt), temporary], target, **mutator)
-        atheris.Fuzz()
+    seeds.write(first(), begin)
+    options = [*LIMITS, f"-max_total_time={seconds}", f"-artifact_prefix={folder / name}/finding-"]
+    mutator = {"custom_mutator": mutate} if target in PICTURES else {}
+    atheris.Setup([sys.argv[0], *options, str(learnt), str(begin)], target, **mutator)
+    atheris.Fuzz()
 
 
 def main() -> None:
