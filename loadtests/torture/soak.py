@@ -48,7 +48,7 @@ class Sample:
     """One look at one process."""
 
     time_s: float
-    memory: float  # resident, MiB
+    memory: float  # resident, MiB; shared memory apart
     descriptors: float
     threads: float
 
@@ -108,12 +108,12 @@ class Soak:
         """Sample every process."""
         now_s = time.monotonic()
         for process in self.running.processes():
-            with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(psutil.Error, OSError):
                 part = part_of(" ".join(process.cmdline()), process.name())
                 with process.oneshot():
                     sample = Sample(
                         now_s,
-                        process.memory_info().rss / 2**20,
+                        _own_mebibytes(process.pid),
                         process.num_fds(),
                         process.num_threads(),
                     )
@@ -141,6 +141,16 @@ class Soak:
         begin_s = self.lockers[0][0] + WARM_UP * (self.lockers[-1][0] - self.lockers[0][0])
         late = np.array([pair for pair in self.lockers if pair[0] >= begin_s])
         return trend_of(late[:, 0], late[:, 1])
+
+
+def _own_mebibytes(pid: int) -> float:
+    """What a process holds in memory, without what it shares.
+
+    PostgreSQL's buffers are of a fixed size, and each of its processes counts those that it has touched.
+    Pictures between stages are looked at by themselves.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssFile:"))) / 1024
 
 
 async def _capacity(session: aiohttp.ClientSession, bodies: Sequence[bytes]) -> float:
