@@ -18,6 +18,7 @@ from serve_app.middleware.request_log import access_logger, count, kept_or_new, 
 from serve_app.refusal import Refusal
 
 OVERLOADED: Final = Refusal(503, reason_of(OverloadedError()), FULL)
+BODY_BYTES: Final = len(OVERLOADED.body())
 STATE: Final = "early_refusal"
 """Its name in the state of the lifespan, which is how a protocol gets hold of it."""
 
@@ -57,10 +58,9 @@ class EarlyRefusal:
         began_s = time.perf_counter()
         given = next((value.decode("latin-1") for name, value in headers if name == b"x-request-id"), None)
         request_id = kept_or_new(given)
-        body = OVERLOADED.body()
         answer = OVERLOADED.as_bytes(request_id, default, ends=ends)
         seconds = time.perf_counter() - began_s
         count(path, OVERLOADED.status, OVERLOADED.reason, seconds)
-        line = line_of(request_id, "POST", path, OVERLOADED.status, seconds, len(body))
+        line = line_of(request_id, "POST", path, OVERLOADED.status, seconds, BODY_BYTES)
         access_logger.info("%s", json.dumps({**line, "reason": OVERLOADED.reason}))
         return answer

@@ -133,10 +133,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise RefusedHeadError(MALFORMED)
             return  # httptools takes the rest for another protocol: `data_received` has another try
-        if self._is_refused_early():
-            if self._is_deaf:
-                raise EndedError
-        else:
+        if not self._refuse_early():
             super().on_headers_complete()
             if self._is_ending:
                 self.cycle.keep_alive = False
@@ -256,10 +253,13 @@ class EnvelopeProtocol(HttpToolsProtocol):
         elif self.cycle is None and self.timeout_keep_alive_task is None:
             self.transport.close()  # it never said a word; one that was answered has the keep-alive time
 
-    def _is_refused_early(self) -> bool:
-        """Whether there is no place for this request, which is answered then.
+    def _refuse_early(self) -> bool:
+        """Answer a request for which there is no place; whether it was one.
 
         The application is asked while answers before this one are not sent, or not taken.
+
+        Raises:
+            EndedError: The connection has ended with the answer.
         """
         refusal: EarlyRefusal | None = self.app_state.get(STATE)
         if refusal is None or not self._has_answered or self.flow.write_paused or self.transport.is_closing():
@@ -273,6 +273,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self.transport.write(answer)
         if ends:
             self._end()
+            raise EndedError
         return True
 
     def _await_next(self) -> None:

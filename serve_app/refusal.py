@@ -40,25 +40,27 @@ class Refusal:
             ends: Whether the connection ends with it.
         """
         body = self.body()
-        headers = [*default, *self._headers(body, request_id or str(uuid.uuid4()))]
-        if ends:
-            headers.append((b"connection", b"close"))
+        headers = [*default, *self._headers(body, request_id, ends=ends)]
         lines = b"".join([b"%s: %s\r\n" % header for header in headers])
         return STATUS_LINE[self.status] + lines + b"\r\n" + body
 
     async def __call__(self, _scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """The same, as an application that answers nothing else and ends the connection."""
         body = self.body()
-        headers = [*self._headers(body, str(uuid.uuid4())), (b"connection", b"close")]
+        headers = self._headers(body, None, ends=True)
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _headers(self, body: bytes, request_id: str) -> list[Header]:
+    def _headers(self, body: bytes, request_id: str | None, *, ends: bool) -> list[Header]:
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", request_id.encode()),
+            (b"x-request-id", (request_id or str(uuid.uuid4())).encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"cache-control", b"no-store"),
         ]
-        return [*headers, (b"retry-after", b"1")] if self.status == 503 else headers
+        if ends:
+            headers.append((b"connection", b"close"))
+        if self.status == 503:
+            headers.append((b"retry-after", b"1"))
+        return headers

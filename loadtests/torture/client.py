@@ -54,6 +54,16 @@ class Answer:
         """The body."""
         return json.loads(self.body)
 
+    @property
+    def image_id(self) -> str | None:
+        """Where the picture was stored; None when it was not to be, storing took too long, or it failed."""
+        if self.status != 200:
+            return None
+        if self.headers.get("Content-Type", "").startswith("application/json"):
+            image_id: str | None = self.json()["image_id"]
+            return image_id
+        return self.headers.get("X-Image-Id")
+
     def detail(self) -> str | None:
         """Of the envelope of errors; None when the body is none."""
         try:

@@ -102,19 +102,11 @@ async def _one(session: aiohttp.ClientSession, tally: Tally, number: int, seed: 
     for _ in range(MOST_TRIES):
         answer = await post(session, f"/api/v1/{route}", coded.data, query)
         if await asyncio.to_thread(tally.take, coded, route, answer):
-            if is_stored and answer.status == 200 and (image_id := _image_id(route, answer)):
+            if is_stored and (image_id := answer.image_id):
                 tally.stored[image_id] = coded
             return
         await asyncio.sleep(PAUSE_S)
     tally.given_up += 1
-
-
-def _image_id(route: str, answer: Answer) -> str | None:
-    """Where the picture was stored; None when storing took too long."""
-    if route == "mask":
-        return answer.headers.get("X-Image-Id")
-    image_id: str | None = answer.json()["image_id"]
-    return image_id
 
 
 async def _kill(running: Victim, tally: Tally, requests: int, killed: Sequence[str]) -> None:
@@ -130,9 +122,7 @@ async def _kill(running: Victim, tally: Tally, requests: int, killed: Sequence[s
 
 async def _compare_stored(running: Victim, tally: Tally) -> None:
     """Whether what was stored under each id is what was sent."""
-    known = running.credentials
-    headers = {"Authorization": aiohttp.encode_basic_auth(known.admin_user, known.admin_password)}
-    async with aiohttp.ClientSession(running.url, headers=headers) as session:
+    async with aiohttp.ClientSession(running.url, headers=running.admin_headers) as session:
         for image_id, coded in tally.stored.items():
             async with session.get(f"/api/v1/admin/images/{image_id}/content") as response:
                 body = await response.read()

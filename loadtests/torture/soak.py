@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 
 from loadtests.pictures import make_picture
-from loadtests.torture.client import Answer, client, post
+from loadtests.torture.client import client, post
 from loadtests.torture.promise import Effort, Finding, Promise, Proof
 from loadtests.torture.trend import BLOCKS, Trend, trend_of
 from loadtests.torture.victim import Victim, part_of, victim
@@ -85,16 +85,15 @@ class Soak:
     async def _one(self, session: aiohttp.ClientSession, bodies: Sequence[bytes], number: int) -> None:
         answer = await post(session, _path(number), bodies[number % len(bodies)])
         self.statuses[answer.label] += 1
-        if (image_id := _image_id(answer)) is not None:
-            self.stored.append(image_id)
+        if answer.image_id is not None:
+            self.stored.append(answer.image_id)
         if len(self.stored) > KEPT:
             await self._delete(session, self.stored.popleft())
 
     async def _delete(self, session: aiohttp.ClientSession, image_id: str) -> None:
-        credentials = self.running.credentials
-        auth = aiohttp.BasicAuth(credentials.admin_user, credentials.admin_password)
+        path = f"/api/v1/admin/images/{image_id}"
         try:
-            async with session.delete(f"/api/v1/admin/images/{image_id}", auth=auth) as answer:
+            async with session.delete(path, headers=self.running.admin_headers) as answer:
                 self.deletions[str(answer.status)] += 1
         except (aiohttp.ClientError, TimeoutError) as error:
             self.deletions[type(error).__name__] += 1
@@ -154,15 +153,16 @@ def _own_mebibytes(pid: int) -> float:
 
 
 async def _capacity(session: aiohttp.ClientSession, bodies: Sequence[bytes]) -> float:
-    """Answers a second of the same mix, with clients that wait for theirs."""
+    """Answers a second of the same mix, with clients that wait for theirs.
+
+    They take their pictures from one row: with a row for each, more would be asked of what is quick.
+    """
     began_s = time.monotonic()
     numbers = itertools.count()
 
     async def one_client() -> None:
         while time.monotonic() < began_s + CAPACITY_S:
-            number = next(
-                numbers
-            )  # of all clients: each with a part of its own would get more of what is quick
+            number = next(numbers)
             await post(session, _path(number), bodies[number % len(bodies)])
 
     await asyncio.gather(*(one_client() for _ in range(CLIENTS)))
@@ -171,16 +171,6 @@ async def _capacity(session: aiohttp.ClientSession, bodies: Sequence[bytes]) -> 
 
 def _path(number: int) -> str:
     return f"/api/v1/{QUERIES[number // len(SIZES) % len(QUERIES)]}"
-
-
-def _image_id(answer: Answer) -> str | None:
-    """Of a picture that was stored."""
-    if answer.status != 200 or "X-Image-Id" in answer.headers:
-        return answer.headers.get("X-Image-Id")
-    if not answer.headers.get("Content-Type", "").startswith("application/json"):
-        return None
-    image_id: str | None = answer.json().get("image_id")
-    return image_id
 
 
 def findings(soak: Soak) -> list[Finding]:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import httpx
 import psutil
 
@@ -73,6 +74,12 @@ class Victim:
     def headers(self) -> dict[str, str]:
         """Of a request with the first key."""
         return {"X-API-Key": self.credentials.api_key}
+
+    @property
+    def admin_headers(self) -> dict[str, str]:
+        """Of a request to the admin API."""
+        known = self.credentials
+        return {"Authorization": aiohttp.encode_basic_auth(known.admin_user, known.admin_password)}
 
     def processes(self) -> list[psutil.Process]:
         """The launcher and everything below it, now."""
