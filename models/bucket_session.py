@@ -1,6 +1,5 @@
 """Batches of fixed sizes in buffers that stay where they are: how ONNX Runtime is quick on GPUs."""
 
-import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,26 +10,24 @@ import numpy as np
 import onnxruntime as ort
 
 from models.errors import InferenceError
+from models.host_memory import AnyArray, HostMemory
 from models.raw_faces import BestAnchors
 from models.types import INPUT_SIZE, UInt8Array
 
 BUCKETS: Final = (1, 2, 4, 8, 16, 32)
 """Sizes of batches that are run; one in between is filled up, a larger one is run in parts."""
 
-BUFFERS: Final = 2
-"""Of each bucket: a batch is copied to the device while another is computed."""
+BUFFERS: Final = 3
+"""Of each bucket: one batch is computed while one is copied to the device, and one is stacked or read."""
 
 OUTPUT_TYPES: Final = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
-
-logger = logging.getLogger("face_api.models")
 
 
 class BucketSession:
     """A `models.session.Session` over a graph made by `gpu_graph.gpu_form`.
 
-    A batch goes: stacked in pinned memory of the calling thread, copied to one of its bucket's buffers, run,
-    copied back. Only the run excludes other batches, so with two workers the next is on the device when one
-    ends.
+    A batch goes: stacked in memory of the calling thread, copied to one of its bucket's buffers, run, copied
+    back. Only the run excludes other batches, so with several workers the next is there when one ends.
 
     All runs happen in one thread of this session: ONNX Runtime captures CUDA graphs for each thread that
     runs, and a new one would capture anew in the middle of requests.
@@ -39,13 +36,15 @@ class BucketSession:
     sides: tuple[int, ...] = (INPUT_SIZE,)
     workers: int = BUFFERS
 
-    def __init__(self, session: ort.InferenceSession, provider: str, *, device: str, rounding: float) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, provider: str, *, memory: HostMemory, rounding: float
+    ) -> None:
         """Make the smallest bucket ready; the others follow with `make_ready`, or when first needed.
 
         Args:
             session: Of the GPU form, on its device.
             provider: As readiness and the API report it.
-            device: Where the buffers lie: `cuda`, or `cpu` for tests.
+            memory: Of the host, for the device on which the buffers lie.
             rounding: See `models.session.Session`.
 
         Raises:
@@ -54,14 +53,13 @@ class BucketSession:
         self._session = session
         self.provider = provider
         self.rounding = rounding
-        self._device = device
+        self._memory = memory
         self._kinds = [output.name for output in session.get_outputs()]
         self.supports_landmarks = "landmarks" in self._kinds
         self._buffers: dict[int, SimpleQueue[_Buffers]] = {}
         self._preparing = threading.Lock()
         self._graphs = 0
         self._staging = threading.local()
-        self._host_memory = _pinned_memory() if device == "cuda" else None
         self._runner = ThreadPoolExecutor(1, "session")
         self._buffers_of(BUCKETS[0])
 
@@ -93,10 +91,11 @@ class BucketSession:
         buffers = free.get()
         try:
             # Behind `count` lie earlier pictures; nobody reads the answers to those.
-            buffers.pictures.update_inplace(staged)
+            self._memory.to_device(staged, buffers.pictures)
             self._runner.submit(self._session.run_with_iobinding, buffers.binding, buffers.options).result()
-            # Copied, because on the CPU `numpy` only shows the buffer.
-            outputs = {kind: value.numpy()[:count].copy() for kind, value in buffers.outputs.items()}
+            for kind, value in buffers.outputs.items():
+                self._memory.to_host(value, buffers.answers[kind])
+            outputs = {kind: answer[:count].copy() for kind, answer in buffers.answers.items()}
         except Exception as error:
             raise InferenceError(f"the session failed: {error}") from error
         finally:
@@ -115,7 +114,8 @@ class BucketSession:
         """The calling thread's memory for so many pictures; the same as for fewer."""
         staged: UInt8Array | None = getattr(self._staging, "pictures", None)
         if staged is None or len(staged) < size:
-            staged = self._staging.pictures = _host_array(size, self._host_memory)
+            shape = (size, INPUT_SIZE, INPUT_SIZE, 3)
+            staged = self._staging.pictures = self._memory.zeros(shape, np.uint8)
         return staged[:size]
 
     def _buffers_of(self, size: int) -> "SimpleQueue[_Buffers]":
@@ -131,7 +131,9 @@ class BucketSession:
         try:
             for _ in range(BUFFERS):
                 buffers = self._bound(size)
-                buffers.pictures.update_inplace(np.zeros((size, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
+                self._memory.to_device(
+                    np.zeros((size, INPUT_SIZE, INPUT_SIZE, 3), np.uint8), buffers.pictures
+                )
                 for _ in range(2):  # the second replays what the first captured
                     self._runner.submit(
                         self._session.run_with_iobinding, buffers.binding, buffers.options
@@ -144,13 +146,14 @@ class BucketSession:
     def _bound(self, size: int) -> "_Buffers":
         """Memory on the device for one batch, bound for good."""
         picture = [INPUT_SIZE, INPUT_SIZE, 3]
-        pictures = ort.OrtValue.ortvalue_from_shape_and_type([size, *picture], np.uint8, self._device)
-        outputs = {
-            output.name: ort.OrtValue.ortvalue_from_shape_and_type(
-                [size, *output.shape[1:]], OUTPUT_TYPES[output.type], self._device
+        pictures = ort.OrtValue.ortvalue_from_shape_and_type([size, *picture], np.uint8, self._memory.device)
+        outputs, answers = {}, {}
+        for output in self._session.get_outputs():
+            shape, dtype = (size, *output.shape[1:]), OUTPUT_TYPES[output.type]
+            outputs[output.name] = ort.OrtValue.ortvalue_from_shape_and_type(
+                list(shape), dtype, self._memory.device
             )
-            for output in self._session.get_outputs()
-        }
+            answers[output.name] = self._memory.zeros(shape, dtype)
         binding = self._session.io_binding()
         binding.bind_ortvalue_input("pictures", pictures)
         for name, value in outputs.items():
@@ -158,7 +161,7 @@ class BucketSession:
         options = ort.RunOptions()
         self._graphs += 1
         options.add_run_config_entry("gpu_graph_id", str(self._graphs))  # read where CUDA graphs are on
-        return _Buffers(pictures, outputs, binding, options)
+        return _Buffers(pictures, outputs, answers, binding, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,7 @@ class _Buffers:
 
     pictures: Any
     outputs: dict[str, Any]
+    answers: dict[str, AnyArray]  # on the host, one for each output
     binding: Any
     options: Any
 
@@ -174,32 +178,3 @@ class _Buffers:
 def _bucket(count: int) -> int:
     """The smallest bucket that holds so many; themselves when none does."""
     return next((size for size in BUCKETS if size >= count), count)
-
-
-def _pinned_memory() -> Any:  # noqa: ANN401 - ONNX Runtime has no annotations
-    """Which memory of the host CUDA copies from directly; None where ONNX Runtime does not say."""
-    for device in ort.get_ep_devices():
-        if device.ep_name == "CUDAExecutionProvider":
-            return device.memory_info(ort.OrtDeviceMemoryType.HOST_ACCESSIBLE)
-    logger.info("ONNX Runtime offers no pinned memory: pictures are copied to the GPU from ordinary memory")
-    return None
-
-
-class _HostMemory:
-    """Memory of ONNX Runtime's on the host, for NumPy to use without a copy.
-
-    https://numpy.org/doc/stable/reference/arrays.interface.html
-    """
-
-    def __init__(self, size: int, memory: Any) -> None:  # noqa: ANN401 - see above
-        shape = (size, INPUT_SIZE, INPUT_SIZE, 3)
-        self._value = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, memory_info=memory)
-        data = (self._value.data_ptr(), False)
-        self.__array_interface__ = {"shape": shape, "typestr": "|u1", "data": data, "version": 3}
-
-
-def _host_array(size: int, memory: Any) -> UInt8Array:  # noqa: ANN401 - see above
-    """Zeros (size, 640, 640, 3) in that memory; None: the ordinary one. The array keeps it alive."""
-    array: UInt8Array = np.asarray(_HostMemory(size, memory))
-    array[:] = 0
-    return array

@@ -10,6 +10,7 @@ import pytest
 from models.bucket_session import BUCKETS, BUFFERS, BucketSession
 from models.errors import InferenceError
 from models.gpu_graph import gpu_form
+from models.host_memory import OrdinaryMemory
 from models.onnxruntime_session import CPU, session_options
 from models.postprocess import postprocess
 from models.raw_faces import BestAnchors
@@ -22,7 +23,7 @@ from tests.tiny_scrfd import CELL, red_block_picture
 @pytest.fixture
 def session(prepared: Path) -> BucketSession:
     made = ort.InferenceSession(gpu_form(prepared, "fp32"), session_options(1), providers=[CPU])
-    return BucketSession(made, CPU, device="cpu", rounding=1e-3)
+    return BucketSession(made, CPU, memory=OrdinaryMemory(), rounding=1e-3)
 
 
 def numbered(count: int) -> UInt8Array:

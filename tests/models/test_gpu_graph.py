@@ -17,6 +17,7 @@ from models.errors import InferenceError, ModelGraphError, SelfCheckError
 from models.evaluation import load_dataset
 from models.gpu_graph import BEST, BEST_OF_STRIDE, RECIPE, GpuPrecision, gpu_form
 from models.graph import prepare
+from models.host_memory import OrdinaryMemory
 from models.nvidia import ROUNDING
 from models.onnxruntime_session import CPU, OnnxRuntimeSession, session_options
 from models.postprocess import postprocess
@@ -32,7 +33,7 @@ ANCHORS = {stride: 2 * (640 // stride) ** 2 for stride in STRIDES}
 def on_cpu(prepared: Path, precision: GpuPrecision, threads: int = 1) -> BucketSession:
     form = gpu_form(prepared, precision)
     session = ort.InferenceSession(form, session_options(threads), providers=[CPU])
-    return BucketSession(session, CPU, device="cpu", rounding=ROUNDING[precision])
+    return BucketSession(session, CPU, memory=OrdinaryMemory(), rounding=ROUNDING[precision])
 
 
 def faces(raw: RawFaces, canvas: Canvas, confidence: float) -> Detections:
@@ -228,7 +229,7 @@ def test_a_form_that_gives_a_picture_another_ones_scores_is_refused(tiny: Path, 
     onnx.save(model, tmp_path / "mixing.onnx")
     session = ort.InferenceSession(tmp_path / "mixing.onnx", session_options(1), providers=[CPU])
     with pytest.raises(SelfCheckError):
-        check_batches(BucketSession(session, CPU, device="cpu", rounding=ROUNDING["fp16"]))
+        check_batches(BucketSession(session, CPU, memory=OrdinaryMemory(), rounding=ROUNDING["fp16"]))
 
 
 def photos(shared_dir: Path, count: int) -> list[Canvas]:
