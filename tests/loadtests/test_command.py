@@ -1,6 +1,5 @@
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,34 +12,7 @@ from loadtests.compare.report import table
 from loadtests.compare.servers import Launch, Server
 from loadtests.upload import multipart
 from loadtests.wrk import wrk_for
-from serve_app.advise.trial import free_port
-
-STUB = """
-import sys
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        started = time.thread_time()
-        while time.thread_time() - started < 0.003:  # the kernel counts in hundredths of a second
-            pass
-        answer = b'{"detections": [1, 2], "boxes": [1, 2]}'
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_):
-        pass
-
-server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
-print("ready", flush=True)
-server.serve_forever()
-"""
+from tests.loadtests.stub_server import stub_server
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
@@ -49,16 +21,9 @@ def test_every_server_is_driven_in_every_round_and_none_is_left(tmp_path: Path) 
 
     @contextmanager
     def start_stub(name: str, _: str, __: Launch) -> Iterator[Server]:
-        port, log = free_port(), tmp_path / name
-        with log.open("wb") as output:
-            tree = ProcessTree([sys.executable, "-c", STUB, str(port)], {"PATH": "/usr/bin:/bin"}, output)
-        try:
-            while b"ready" not in log.read_bytes():
-                assert tree.process.poll() is None
-            trees.append(tree)
-            yield Server(name, f"http://127.0.0.1:{port}", tree)
-        finally:
-            tree.stop(5.0)
+        with stub_server(name, tmp_path) as server:
+            trees.append(server.tree)
+            yield server
 
     arguments = ["--routes", "detect", "--concurrency", "2", "--seconds", "1", "--rounds", "2"]
     options = parse_arguments([*arguments, "--warm-up", "1", "--no-bare", "--against", "uvicorn"])
