@@ -492,10 +492,10 @@ rate over 98 % of the cores is tried. Plan with half of it: networks, storage an
 
 {NEW_LINE.join(table(record, objective_ms, cores))}
 
-No figure for GPUs is here: no such node was set beside the model. With the milliseconds that `loadtests.batching` finds
-for batches on yours (an H200 with 10g in fp16: 1=1.2 8=3.8 16=6.8 32=12.1):
+No figure for GPUs is here: no such node was set beside the model. With the milliseconds that
+`loadtests.batching` finds for batches on yours (an H200 with 10g in fp16: 1=1.2 8=3.8 16=6.8 32=12.1):
 
-    python -m loadtests.simulate --record RECORD --nodes 4 --cores 16 --decoders 8 --gpus 1 --gpu-ms 1=1.2 8=3.8 16=6.8
+    python -m loadtests.simulate --record RECORD --nodes 4 --cores 16 --gpus 1 --gpu-ms 1=1.2 8=3.8 16=6.8
 """
 
 

@@ -59,6 +59,8 @@ RAY_SWITCHES: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
     "MALLOC_TOP_PAD_": str(32 * 2**20),
+    # Each arena keeps what its threads once needed, and by itself glibc makes eight for each core.
+    "MALLOC_ARENA_MAX": "4",
 }
 READY_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 6.0

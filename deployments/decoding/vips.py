@@ -1,10 +1,8 @@
 """PNG, WebP, TIFF, GIF and HEIF by libvips, and those JPEGs that libjpeg-turbo's own interface refuses."""
 
-import logging
 from typing import Any, Final, Literal
 
 import numpy as np
-import pyvips
 
 from deployments.decoding.exif import UPRIGHT, known_orientation, read_orientation
 from deployments.decoding.header import check_size, read_size
@@ -12,6 +10,7 @@ from deployments.decoding.heif import check_heif
 from deployments.decoding.icc import colour_space, rgb_profile, sound_profile
 from deployments.decoding.raster import Raster
 from deployments.errors import ImageDecodeError
+from deployments.libvips import pyvips
 from models.types import UInt8Array
 
 VipsFormat = Literal["jpeg", "png", "webp", "tiff", "gif", "heif"]
@@ -29,12 +28,6 @@ _LOADERS: Final[dict[VipsFormat, str]] = {
 _PAGED: Final = frozenset({"webp", "tiff", "gif"})  # without, libvips takes the primary picture of a HEIF
 _RGB: Final = frozenset({"srgb", "rgb", "rgb16"})
 _GREY: Final = frozenset({"b-w", "grey16"})
-
-# One request, one thread: replicas scale. The cache would keep pictures of past requests in memory.
-pyvips.concurrency_set(1)
-pyvips.cache_set_max(0)
-pyvips.block_untrusted_set(True)
-logging.getLogger("pyvips").setLevel(logging.ERROR)  # one line for every oddity of every upload otherwise
 
 
 def decode_vips(data: bytes, image_format: VipsFormat, max_pixels: int) -> Raster:

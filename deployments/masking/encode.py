@@ -3,10 +3,10 @@
 from typing import Any, Final
 
 import numpy as np
-import pyvips
 import simplejpeg
 
 from deployments.errors import UnencodableError
+from deployments.libvips import pyvips
 from deployments.masking.jpeg_segments import with_segments
 from deployments.transparency import flatten
 from deployments.types import OutputFormat

@@ -20,6 +20,7 @@ from loadtests.torture.promise import Effort, Finding, Promise, Proof
 from loadtests.torture.trend import BLOCKS, Trend, trend_of
 from loadtests.torture.victim import Victim, part_of, victim
 from serve_app.advise.load import run
+from serve_app.embedded.rclone import ObjectFolder
 
 SHARE: Final = 0.7
 CLIENTS: Final = 16
@@ -34,11 +35,13 @@ QUERIES: Final = (
     "mask?method=solid&format=webp&store=both",
 )
 KEPT: Final = 200
-"""Stored pictures; older ones are deleted. The S3 server remembers each for as long as it is there, and in an
-hour they would fill thirty gigabytes of disk."""
+"""Stored pictures; older ones are deleted: in an hour they would fill thirty gigabytes of disk."""
+BOUNDED: Final = {"S3 server": (ObjectFolder.most_growth_bytes or 0) / 2**20}
+"""MiB that a part may grow by before it is started anew: rclone keeps something of every object written."""
 SAMPLE_S: Final = 2.0
 WARM_UP: Final = 1 / 3
 """Share of the time before growth is looked for; allocators and caches fill up in it."""
+COURSE: Final = 12
 LEAST: Final = {"memory": 2.0, "descriptors": 1.0, "threads": 1.0}
 """Growth that is nothing, over the time after the warm-up: MiB, and one of each."""
 
@@ -121,9 +124,8 @@ class Soak:
 
     def trends(self) -> dict[tuple[str, int, str], Trend]:
         """Of every process that was there all the time, after the warm-up."""
-        times = [time_s for time_s, _ in self.lockers]
-        begin_s = times[0] + WARM_UP * (times[-1] - times[0])
-        least = sum(time_s >= begin_s for time_s in times) - 1
+        begin_s = self._warm_s()
+        least = sum(time_s >= begin_s for time_s, _ in self.lockers) - 1
         found = {}
         for (part, pid), samples in self.samples.items():
             late = [sample for sample in samples if sample.time_s >= begin_s]
@@ -135,10 +137,28 @@ class Soak:
                 found[part, pid, what] = trend_of(at, values)
         return found
 
+    def grew(self, part: str) -> float:
+        """MiB between the least and the most that a process of this part held after the warm-up."""
+        begin_s = self._warm_s()
+        held = [
+            [sample.memory for sample in samples if sample.time_s >= begin_s]
+            for (of_part, _), samples in self.samples.items()
+            if of_part == part
+        ]
+        return max((max(one) - min(one) for one in held if one), default=0.0)
+
+    def course(self, part: str, pid: int) -> list[float]:
+        """MiB that a process held in each twelfth of the time, medians."""
+        memory = [sample.memory for sample in self.samples[part, pid]]
+        return [float(np.median(part)) for part in np.array_split(memory, COURSE) if len(part)]
+
+    def _warm_s(self) -> float:
+        times = [time_s for time_s, _ in self.lockers]
+        return times[0] + WARM_UP * (times[-1] - times[0])
+
     def locker_trend(self) -> Trend:
         """Of the memory between the stages."""
-        begin_s = self.lockers[0][0] + WARM_UP * (self.lockers[-1][0] - self.lockers[0][0])
-        late = np.array([pair for pair in self.lockers if pair[0] >= begin_s])
+        late = np.array([pair for pair in self.lockers if pair[0] >= self._warm_s()])
         return trend_of(late[:, 0], late[:, 1])
 
 
@@ -179,7 +199,11 @@ def findings(soak: Soak) -> list[Finding]:
     tests = len(trends) + 1
     found = []
     for what, least in LEAST.items():
-        of_kind = {(part, pid): trend for (part, pid, kind), trend in trends.items() if kind == what}
+        of_kind = {
+            (part, pid): trend
+            for (part, pid, kind), trend in trends.items()
+            if kind == what and not (kind == "memory" and part in BOUNDED)
+        }
         growing = {key: trend for key, trend in of_kind.items() if trend.grows(least, tests)}
         total = sum(trend.slope for trend in of_kind.values())
         unit = " MiB" if what == "memory" else ""
@@ -195,6 +219,11 @@ def findings(soak: Soak) -> list[Finding]:
                 or f"{len(of_kind)} processes, together {total:+.1f}{unit} an hour, none of it significant",
                 bool(of_kind) and not growing,
             )
+        )
+    for part, most in BOUNDED.items():
+        grew = soak.grew(part)
+        found.append(
+            Finding(f"the {part} grows by {most:.0f} MiB at most", f"by {grew:.0f} MiB", grew <= 1.1 * most)
         )
     lockers = soak.locker_trend()
     found.append(
@@ -223,7 +252,8 @@ def notes(soak: Soak) -> list[str]:
         if what == "memory":
             lines.append(
                 f"{part} {pid}: {trend.level:.0f} MiB, {trend.slope:+.2f} an hour "
-                f"[{trend.low:.2f}, {trend.high:.2f}], p = {trend.p:.2g}"
+                f"[{trend.low:.2f}, {trend.high:.2f}], p = {trend.p:.2g}; "
+                f"by twelfths {', '.join(f'{value:.0f}' for value in soak.course(part, pid))}"
             )
     return lines
 

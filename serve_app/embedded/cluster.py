@@ -63,6 +63,7 @@ class Cluster:
     name: ClassVar[str] = "PostgreSQL"
     way_out: ClassVar[str] = "set FACE_API_DATABASE_URL to a server of yours"
     stop_steps: ClassVar[StopSteps] = STOP_STEPS
+    most_growth_bytes: ClassVar[int | None] = None
 
     folder: Path  # absolute
     release: Path

@@ -3,11 +3,13 @@
 import contextlib
 import json
 import logging
+import os
 import signal
 import subprocess
 import threading
 import time
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Final, Protocol
 
 from serve_app.embedded.errors import EmbeddedError
@@ -20,6 +22,9 @@ STARTING_TICK_S: Final = 0.02
 RUNNING_TICK_S: Final = 0.25
 MIN_DELAY_S: Final = 0.5
 MAX_DELAY_S: Final = 8.0
+SETTLED_S: Final = 600.0
+"""After so long a server holds in memory what it needs; what it takes beyond is growth."""
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 StopSteps = tuple[tuple[signal.Signals, float], ...]
 """Signals, each with the seconds it is waited for."""
@@ -43,6 +48,11 @@ class Server(Protocol):
     @property
     def stop_steps(self) -> StopSteps:
         """How it is asked to end."""
+        ...
+
+    @property
+    def most_growth_bytes(self) -> int | None:
+        """Memory beyond that of SETTLED_S after which it is started anew; None: it does not grow."""
         ...
 
     @property
@@ -107,6 +117,10 @@ class Supervisor:
             reason = self._serve_once()
             if self._stopping.is_set():
                 return
+            if reason is None:
+                event = f"embedded {self._server.name} had grown; started anew"
+                logger.info(json.dumps({"event": event}))
+                continue
             if not self._started.done():
                 self._started.set_exception(
                     EmbeddedError(
@@ -124,20 +138,23 @@ class Supervisor:
                 return
             delay_s = min(delay_s * 2, MAX_DELAY_S)
 
-    def _serve_once(self) -> str:
-        """Run the server until it ends or shall end; what it said last."""
+    def _serve_once(self) -> str | None:
+        """Run the server until it ends or shall end; what it said last, None if it had grown too large."""
         try:
             self._log.keep_small()
             self._log.mark()
             process = self._server.spawn()
         except OSError as error:
             return str(error)
-        is_ready = False
+        is_ready, has_grown = False, False
+        growth = _Growth(process.pid, self._server.most_growth_bytes)
         while process.poll() is None and not self._stopping.wait(
             RUNNING_TICK_S if is_ready else STARTING_TICK_S
         ):
             if is_ready:
                 self._log.keep_small()
+                if has_grown := growth.is_too_large():
+                    break
             elif self._server.is_ready(process):
                 is_ready = True
                 EMBEDDED_UP.set(1, self._server.name)
@@ -145,7 +162,35 @@ class Supervisor:
                     self._started.set_result(None)
         EMBEDDED_UP.set(0, self._server.name)
         _end(process, self._server.stop_steps)
-        return self._log.last_words()
+        return None if has_grown else self._log.last_words()
+
+
+class _Growth:
+    """What a process takes beyond what it held SETTLED_S after its start."""
+
+    def __init__(self, pid: int, most_bytes: int | None) -> None:
+        self._pid = pid
+        self._most_bytes = most_bytes
+        self._settled_s = time.monotonic() + SETTLED_S
+        self._settled_bytes: int | None = None
+
+    def is_too_large(self) -> bool:
+        """Whether it is more than it may be."""
+        if self._most_bytes is None or time.monotonic() < self._settled_s:
+            return False
+        held = _own_bytes(self._pid)
+        if self._settled_bytes is None:
+            self._settled_bytes = held
+        return held - self._settled_bytes > self._most_bytes
+
+
+def _own_bytes(pid: int) -> int:
+    """Memory of a process that is neither a file's nor shared (statm of proc(5)); 0 where nothing says."""
+    try:
+        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
+    except (OSError, ValueError):
+        return 0
+    return (int(resident) - int(shared)) * PAGE_BYTES
 
 
 def _end(process: subprocess.Popen[bytes], stop_steps: StopSteps) -> None:

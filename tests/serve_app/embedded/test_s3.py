@@ -1,6 +1,7 @@
 """Against the real rclone."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from serve_app.embedded import rclone
+from serve_app.embedded import rclone, supervisor
 from serve_app.embedded.errors import EmbeddedError, FolderInUseError
 from serve_app.embedded.s3 import EmbeddedS3
 from serve_app.storage.objects import ObjectStore
@@ -147,6 +148,36 @@ def test_a_killed_server_comes_back_on_its_port(server: EmbeddedS3, folder: Path
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: pid_of(folder) not in {None, pid} and opens(url), 10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_server_that_has_grown_is_started_anew_and_no_upload_fails(
+    server: EmbeddedS3, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "SETTLED_S", 0.0)
+    monkeypatch.setattr(rclone.ObjectFolder, "most_growth_bytes", 4 * 2**20)
+    options = server.start()
+    first = pid_of(folder)
+
+    async def upload() -> int:
+        store = ObjectStore(options)
+        await store.open()
+        for count in range(0, 10_000, 50):
+            keys = [f"originals/{number}/a.jpg" for number in range(count, count + 50)]
+            await asyncio.gather(*(store.put(key, key.encode(), "image/jpeg") for key in keys))
+            if await asyncio.to_thread(pid_of, folder) not in {None, first}:
+                break
+        await store.close()
+        return count + 50
+
+    with caplog.at_level(logging.INFO, logger="face_api.embedded"):
+        uploaded = asyncio.run(upload())
+    assert pid_of(folder) not in {None, first}
+    assert "rclone had grown; started anew" in caplog.text
+    assert "died" not in caplog.text
+    for number in range(uploaded):
+        key = f"originals/{number}/a.jpg"
+        assert (folder / "data" / "face-api" / key).read_text() == key
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
