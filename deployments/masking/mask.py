@@ -128,7 +128,7 @@ def final_strengths(boxes: Float32Array, params: MaskParams) -> tuple[Int32Array
     strengths = scaled_strengths(boxes, params.strength)
     if not params.has_floor:
         return strengths, 0
-    least = least_strengths(boxes, style(params)[1])
+    least = least_strengths(boxes, *style(params))
     return np.maximum(strengths, least), int((least > strengths).sum())
 
 

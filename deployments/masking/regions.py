@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from deployments.errors import MaskingError
-from deployments.types import MaskFill, Region
+from deployments.types import MaskFill, MaskShape, Region
 from models.boxes import longer_sides
 from models.types import Float32Array, Int32Array
 
@@ -19,7 +19,7 @@ measured by. The default strength, 199 for a face of 200 pixels, is above it for
 SMALL_SHARE: Final = 2
 """Kernel of a small face as a share of its longer side, up to the default kernel: its detail is coarser."""
 
-LARGEST_SMALL_KERNEL: Final = 199
+DEFAULT_KERNEL: Final = 199
 
 
 def expand_boxes(boxes: Float32Array, padding: float, width: int, height: int) -> Int32Array:
@@ -58,13 +58,18 @@ def scaled_strengths(boxes: Float32Array, strength: int) -> Int32Array:
     return strengths
 
 
-def least_strengths(boxes: Float32Array, fill: MaskFill) -> Int32Array:
-    """Kernel or block size (N,) in pixels under which a face could be known again: a share of its size."""
+def least_strengths(boxes: Float32Array, shape: MaskShape, fill: MaskFill) -> Int32Array:
+    """Kernel or block size (N,) in pixels under which a face could be known again: a share of its size.
+
+    An ellipse leaves more of the head to be seen, so no blur in it is weaker than the default.
+    """
+    if shape == "ellipse" and fill == "blur":
+        return scaled_strengths(boxes, DEFAULT_KERNEL)
     share = LEAST_SHARE.get(fill, 0.0) if isinstance(fill, str) else 0.0
     sides = longer_sides(boxes)
     least = share * sides
     if fill == "blur":
-        least = np.maximum(least, np.minimum(SMALL_SHARE * sides, LARGEST_SMALL_KERNEL))
+        least = np.maximum(least, np.minimum(SMALL_SHARE * sides, DEFAULT_KERNEL))
     strengths: Int32Array = np.ceil(least).astype(np.int32)
     return strengths
 

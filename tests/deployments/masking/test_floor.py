@@ -33,11 +33,19 @@ def test_no_strength_stays_under_the_floor_and_none_is_lowered(
     params = MaskParams(method, strength)
     face = face_of(side)
     (final,), raised = final_strengths(face, params)
-    (asked,), (least,) = scaled_strengths(face, strength), least_strengths(face, style(params)[1])
+    (asked,), (least,) = scaled_strengths(face, strength), least_strengths(face, *style(params))
     assert final == max(asked, least)
     assert raised == (asked < least)
     (unbounded,), none = final_strengths(face, MaskParams(method, strength, has_floor=False))
     assert (unbounded, none) == (asked, 0)
+
+
+@given(side=st.floats(1, 5000), strength=st.integers(1, 999))
+def test_no_blur_in_an_ellipse_is_weaker_than_the_default(side: float, strength: int) -> None:
+    face = face_of(side)
+    (default,), _ = final_strengths(face, MaskParams("elliptical"))
+    for params in (MaskParams("elliptical", strength), MaskParams("gaussian", strength, shape="ellipse")):
+        assert final_strengths(face, params)[0][0] >= default
 
 
 @pytest.mark.parametrize("side", [24, 60, 120, 300])
