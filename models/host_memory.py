@@ -67,7 +67,7 @@ class OrdinaryMemory:
 class CudaMemory:
     """Page-locked memory, which a GPU reads and writes itself, without a copy by the CPU.
 
-    ONNX Runtime's Python has none, and copies with the interpreter locked; `ctypes` lets other threads go on.
+    ONNX Runtime's Python has none, and its copies keep other threads waiting, which `ctypes` does not.
     https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__MEMORY.html
     """
 
