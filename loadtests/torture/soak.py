@@ -147,10 +147,11 @@ class Soak:
         ]
         return max((max(one) - min(one) for one in held if one), default=0.0)
 
-    def course(self, part: str, pid: int) -> list[float]:
-        """MiB that a process held in each twelfth of the time, medians."""
-        memory = [sample.memory for sample in self.samples[part, pid]]
-        return [float(np.median(part)) for part in np.array_split(memory, COURSE) if len(part)]
+    def course(self, part: str, pid: int, what: str) -> str:
+        """Medians of what a process held in each twelfth of the time."""
+        values = [getattr(sample, what) for sample in self.samples[part, pid]]
+        medians = [np.median(twelfth) for twelfth in np.array_split(values, COURSE) if len(twelfth)]
+        return ", ".join(f"{value:.0f}" for value in medians)
 
     def _warm_s(self) -> float:
         times = [time_s for time_s, _ in self.lockers]
@@ -246,14 +247,15 @@ def findings(soak: Soak) -> list[Finding]:
 
 
 def notes(soak: Soak) -> list[str]:
-    """Each process's memory, for the reader."""
+    """Each process's memory, and its threads where they were not always as many, for the reader."""
     lines = [f"{soak.rate:.1f} requests a second, {SHARE:.0%} of what {CLIENTS} clients get"]
     for (part, pid, what), trend in sorted(soak.trends().items()):
-        if what == "memory":
+        if what == "memory" or (what == "threads" and trend.p < 1):
+            unit = "MiB" if what == "memory" else what
             lines.append(
-                f"{part} {pid}: {trend.level:.0f} MiB, {trend.slope:+.2f} an hour "
+                f"{part} {pid}: {trend.level:.0f} {unit}, {trend.slope:+.2f} an hour "
                 f"[{trend.low:.2f}, {trend.high:.2f}], p = {trend.p:.2g}; "
-                f"by twelfths {', '.join(f'{value:.0f}' for value in soak.course(part, pid))}"
+                f"by twelfths {soak.course(part, pid, what)}"
             )
     return lines
 
