@@ -120,7 +120,7 @@ def one_round(
     if watch is not None:
         watch.terminate()
         said, _ = watch.communicate()
-        seen.gpu += [float(line) for line in said.split() if line.strip().isdigit()]
+        seen.gpu += [float(word) for word in said.split() if word.isdigit()]
     for part, usage in cost.usage.items():
         seen.cores[part].append(usage.cpu_s / passed)
     seen.cores["load generator"].append(cost.generator_cpu_s / passed)

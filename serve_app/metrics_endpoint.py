@@ -25,10 +25,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deployments.metrics import METRICS, Gauge, Histogram, Metric
 from deployments.tally import Labels, ProcessTally, Series, read_tallies
 from serve_app.metrics import PROCESS_CPU, PROCESS_MEMORY
+from serve_app.process_memory import PAGE_BYTES
 
 PATH: Final = "/metrics"
 TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
-PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 MERGES: Final[dict[str, Callable[[Iterable[float]], float]]] = {"sum": sum, "min": min, "max": max}
 
 

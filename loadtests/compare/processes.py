@@ -25,9 +25,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
 
+from serve_app.process_memory import anonymous_bytes
+
 PROC: Final = Path("/proc")
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 MARK: Final = "COMPARED_SERVER"
 SAMPLE_EVERY_S: Final = 0.25
 KILL_TIMEOUT_S: Final = 10.0
@@ -203,15 +204,6 @@ class PeakMemory:
             self._anonymous = max(self._anonymous, sum(map(anonymous_bytes, self._pids)))
             if self._ended.wait(SAMPLE_EVERY_S):
                 return
-
-
-def anonymous_bytes(pid: int) -> int:
-    """Resident memory that is no file's and no shared memory's (statm of proc(5)); 0 for one that ended."""
-    try:
-        _, resident, shared, *_ = (PROC / str(pid) / "statm").read_text().split()
-    except OSError:
-        return 0
-    return (int(resident) - int(shared)) * PAGE_BYTES
 
 
 def pss_bytes(pid: int) -> int:

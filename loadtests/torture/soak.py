@@ -36,7 +36,7 @@ QUERIES: Final = (
 )
 KEPT: Final = 200
 """Stored pictures; older ones are deleted: in an hour they would fill thirty gigabytes of disk."""
-BOUNDED: Final = {"S3 server": (ObjectFolder.most_growth_bytes or 0) / 2**20}
+BOUNDED: Final = {"S3 server": ObjectFolder.most_growth_bytes / 2**20}
 """MiB that a part may grow by before it is started anew: rclone keeps something of every object written."""
 SAMPLE_S: Final = 2.0
 WARM_UP: Final = 1 / 3
@@ -159,7 +159,8 @@ class Soak:
 
     def locker_trend(self) -> Trend:
         """Of the memory between the stages."""
-        late = np.array([pair for pair in self.lockers if pair[0] >= self._warm_s()])
+        begin_s = self._warm_s()
+        late = np.array([pair for pair in self.lockers if pair[0] >= begin_s])
         return trend_of(late[:, 0], late[:, 1])
 
 

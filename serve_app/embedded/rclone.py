@@ -61,7 +61,7 @@ class ObjectFolder:
     name: ClassVar[str] = "rclone"
     way_out: ClassVar[str] = "set FACE_API_S3_ENDPOINT to a server of yours"
     # It keeps some 3 KB for every object that was ever written to it, deleted or not, as long as it runs.
-    most_growth_bytes: ClassVar[int | None] = 256 * 2**20
+    most_growth_bytes: ClassVar[int] = 256 * 2**20
     # An object gets its name when it is whole, so nothing is lost by haste.
     stop_steps: ClassVar[StopSteps] = ((signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0))
 

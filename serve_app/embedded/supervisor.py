@@ -3,18 +3,17 @@
 import contextlib
 import json
 import logging
-import os
 import signal
 import subprocess
 import threading
 import time
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Final, Protocol
 
 from serve_app.embedded.errors import EmbeddedError
 from serve_app.embedded.serverlog import ServerLog
 from serve_app.metrics import EMBEDDED_RESTARTS, EMBEDDED_UP
+from serve_app.process_memory import anonymous_bytes
 
 READY_TIMEOUT_S: Final = 120.0
 """A dead server is noticed at once; this is for one that recovers after a kill on a slow disk."""
@@ -24,7 +23,6 @@ MIN_DELAY_S: Final = 0.5
 MAX_DELAY_S: Final = 8.0
 SETTLED_S: Final = 600.0
 """After so long a server holds in memory what it needs; what it takes beyond is growth."""
-PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 StopSteps = tuple[tuple[signal.Signals, float], ...]
 """Signals, each with the seconds it is waited for."""
@@ -178,19 +176,10 @@ class _Growth:
         """Whether it is more than it may be."""
         if self._most_bytes is None or time.monotonic() < self._settled_s:
             return False
-        held = _own_bytes(self._pid)
+        held = anonymous_bytes(self._pid)
         if self._settled_bytes is None:
             self._settled_bytes = held
         return held - self._settled_bytes > self._most_bytes
-
-
-def _own_bytes(pid: int) -> int:
-    """Memory of a process that is neither a file's nor shared (statm of proc(5)); 0 where nothing says."""
-    try:
-        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
-    except (OSError, ValueError):
-        return 0
-    return (int(resident) - int(shared)) * PAGE_BYTES
 
 
 def _end(process: subprocess.Popen[bytes], stop_steps: StopSteps) -> None:

@@ -1,7 +1,6 @@
 """What a soak is judged by, on courses made up."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ SAMPLES = 240
 
 
 @pytest.fixture
-def soak(tmp_path: Path) -> Soak:
+def soak() -> Soak:
     """Answered and deleted well, sampled for a while, with no process yet."""
     made = Soak(Victim.__new__(Victim))
     made.statuses["200"], made.deletions["204"] = 100, 10
