@@ -41,7 +41,7 @@ def decode_vips(data: bytes, image_format: VipsFormat, max_pixels: int) -> Raste
     if claimed is not None:
         check_size(*claimed, max_pixels)
     if image_format == "heif":
-        check_heif(data)
+        check_heif(data, max_pixels)
     pages = {"page": 0, "n": 1} if image_format in _PAGED else {}
     # Tolerant libjpeg warnings reach this module only after they were judged harmless.
     fail_on = "truncated" if image_format == "jpeg" else "error"

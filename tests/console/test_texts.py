@@ -64,6 +64,7 @@ def test_file_names_are_text(
         page.goto(f"{console.url}/console/jobs/{job_id}")
         expect(page.locator("dd a")).to_contain_text(kept[:60])
         assert not is_wider_than_its_window(page)
+        page.close()  # or it asks for the preview of what is deleted
     finally:
         admin.delete(f"/api/v1/admin/images/{image_id}")
 

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from tests.conftest import SHARED_DIR
+from tests.deployments.decoding.heifs import HEIGHT, STYLES, WIDTH, derived
 from tests.deployments.decoding.pictures import encode, exif_with_orientation, quadrants, srgb_profile
 
 MOST_BYTES = 64 * 1024
@@ -37,6 +38,7 @@ def pictures() -> list[bytes]:
         ),
         encode(rgb.convert("CMYK"), "TIFF", save_all=True, append_images=[rgb.convert("CMYK")]),
         encode(rgb, "AVIF", exif=exif),
+        *(derived("grid", (2 * WIDTH, HEIGHT), (2 * WIDTH, HEIGHT), 2, style) for style in STYLES),
     ]
     files = sorted((SHARED_DIR / "data" / "bad_images").glob("*/*"))
     return made + [path.read_bytes() for path in files if 0 < path.stat().st_size <= MOST_BYTES]

@@ -1,6 +1,7 @@
 """HEIF files made by hand: pictures derived from others, and sizes that are not true."""
 
 import struct
+from dataclasses import dataclass
 from typing import Literal
 
 from tests.deployments.decoding.pictures import encode, quadrants
@@ -9,8 +10,36 @@ AVIF = encode(quadrants(), "AVIF")  # 48 x 32
 WIDTH, HEIGHT = 48, 32
 
 
+@dataclass(frozen=True)
+class Style:
+    """How boxes are written: libheif reads the odd ones as well."""
+
+    flags: int = 0
+    is_large: bool = False
+    """Sizes have 64 bits; that of a reference is less than it has."""
+
+    def box(self, name: bytes, payload: bytes) -> bytes:
+        if self.is_large:
+            return struct.pack(">I4sQ", 1, name, len(payload) + 16) + payload
+        return struct.pack(">I", len(payload) + 8) + name + payload
+
+    def full(self, name: bytes, payload: bytes, version: int = 0) -> bytes:
+        return self.box(name, struct.pack(">I", version << 24 | self.flags) + payload)
+
+    def reference(self, name: bytes, payload: bytes) -> bytes:
+        return struct.pack(">I4sQ", 1, name, 20) + payload if self.is_large else self.box(name, payload)
+
+
+PLAIN = Style()
+STYLES = (PLAIN, Style(flags=4), Style(is_large=True))
+
+
 def derived(
-    kind: Literal["grid", "iovl"], size: tuple[int, int], claimed: tuple[int, int], tiles: int = 1
+    kind: Literal["grid", "iovl"],
+    size: tuple[int, int],
+    claimed: tuple[int, int],
+    tiles: int = 1,
+    style: Style = PLAIN,
 ) -> bytes:
     """The 48 x 32 picture in a grid or on a canvas; that is the primary picture, the second in the file.
 
@@ -19,7 +48,9 @@ def derived(
         size: Width and height by the grid's or the canvas's payload.
         claimed: The same by the file's properties.
         tiles: How often it is there.
+        style: Of all boxes but the file's type and the pixels.
     """
+    box, full = style.box, style.full
     numbers = struct.pack(">II", *size)
     fill, places = struct.pack(">4H", 0, 0, 0, 65535), struct.pack(">ii", 0, 0) * tiles
     payload = b"\0\1" + (
@@ -31,6 +62,7 @@ def derived(
     extents = [full(b"ispe", struct.pack(">II", *sides)) for sides in ((WIDTH, HEIGHT), claimed)]
     properties = box(b"ipco", extents[0] + part(b"pixi") + part(b"av1C") + part(b"colr") + extents[1])
     used = struct.pack(">IHB4BHB3B", 2, 1, 4, 1, 2, 0x83, 4, 2, 3, 5, 2, 4)
+    named = struct.pack(">HH", 2, tiles) + struct.pack(">H", 1) * tiles
 
     def meta(at: int) -> bytes:
         places = struct.pack(">BBHHHHHII", 0x44, 0, 2, 1, 0, 0, 1, at, len(pixels))
@@ -41,21 +73,13 @@ def derived(
             + full(b"pitm", struct.pack(">H", 2))
             + full(b"iloc", places, 1)
             + full(b"iinf", struct.pack(">H", 2) + items)
-            + full(b"iref", box(b"dimg", struct.pack(">HH", 2, tiles) + struct.pack(">H", 1) * tiles))
+            + full(b"iref", style.reference(b"dimg", named))
             + box(b"iprp", properties + full(b"ipma", used))
             + box(b"idat", payload),
         )
 
     start = AVIF[:32]  # ftyp
-    return start + meta(len(start) + len(meta(0)) + 8) + box(b"mdat", pixels)
-
-
-def box(name: bytes, payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload) + 8) + name + payload
-
-
-def full(name: bytes, payload: bytes, version: int = 0) -> bytes:
-    return box(name, struct.pack(">I", version << 24) + payload)
+    return start + meta(len(start) + len(meta(0)) + 8) + PLAIN.box(b"mdat", pixels)
 
 
 def part(name: bytes) -> bytes:
