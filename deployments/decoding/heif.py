@@ -4,26 +4,21 @@ Boxes are read as libheif reads them (ISO/IEC 14496-12, 4.2): with 64-bit sizes,
 references by their own count. Nothing else is read: among compressed pixels any four letters come by chance.
 """
 
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from deployments.decoding.header import check_size
-from deployments.errors import ImageDecodeError
+from deployments.errors import ImageDecodeError, ImageTooLargeError
 
-_MAX_BOXES: Final = 20_000
-"""With references, in one file. A telephone's 48 megapixels have some 500."""
+_MAX_PARTS: Final = 20_000
+"""Boxes in a box, references, properties of items. A telephone's 48 megapixels have 200 to 1,000 of each."""
 _MAX_TILES: Final = 1024
 """A telephone's 48 megapixels have 200."""
-
-_OPENED: Final = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"iinf": 6}
-"""Boxes to look into, and the bytes of version, flags and a 16-bit count before what is in them."""
-_DEEPEST: Final = 3
-"""`ispe` is in `ipco`, in `iprp`, in `meta`."""
-_REFERENCE: Final = b"a reference"
+_TILES_SHARE: Final = 2
+"""Of the pixels that are accepted: those at the right and the bottom stand out."""
 
 
 class _Box(NamedTuple):
-    """Four letters, and where the payload begins and ends; of a reference, where its count does."""
+    """Four letters, and where the payload begins and ends."""
 
     name: bytes
     start: int
@@ -33,58 +28,70 @@ class _Box(NamedTuple):
 def check_heif(data: bytes, max_pixels: int) -> None:
     """Refuse a file that would take far more memory than the size it claims.
 
-    An overlay's canvas is as large as its payload says, whatever the file says of it. A side that libvips
-    cannot count is taken for 1. A picture beside the primary one, such as its alpha, may be the larger one.
+    An overlay's canvas is as large as its payload says, and a grid's as its tiles are, whatever the file says
+    of them. A side that libvips cannot count is taken for 1. A picture beside the primary one, such as its
+    alpha, may be the larger one.
 
     Raises:
-        ImageTooLargeError: A picture in the file has more than `max_pixels`, or an absurd side.
-        ImageDecodeError: An overlay, or more tiles or boxes than any camera's.
+        ImageTooLargeError: A picture in the file has more than `max_pixels`, the tiles of one twice as many,
+            or a side is absurd.
+        ImageDecodeError: An overlay, more tiles or parts than any camera's, or twice what may be there once.
     """
-    for number, box in enumerate(_walk(data, 0, len(data))):
-        if number == _MAX_BOXES:
-            raise ImageDecodeError(f"the heif has too many parts; at most {_MAX_BOXES} are accepted")
-        if box.name == b"ispe":  # ISO/IEC 23008-12, 6.5.3
-            check_size(_number(data, box.start + 4, 4), _number(data, box.start + 8, 4), max_pixels)
-        elif box.name == b"infe" and _item_type(data, box) == b"iovl":  # the same, 6.6.2.2
+    meta = _inside(data, _only(_inside(data, _Box(b"", 0, len(data))), b"meta"), 4)
+    infos = _only(meta, b"iinf")
+    for box in _inside(data, infos, 8 if _version(data, infos) else 6):  # 8.11.6: its count grew
+        if box.name == b"infe" and _item_type(data, box) == b"iovl":  # ISO/IEC 23008-12, 6.6.2.2
             raise ImageDecodeError("the heif lays pictures over each other, which is not read here")
-        elif box.name == _REFERENCE and _number(data, box.start, 2) > _MAX_TILES:
-            raise ImageDecodeError(f"the heif is made of too many tiles; at most {_MAX_TILES} are accepted")
+    iprp = _inside(data, _only(meta, b"iprp"))
+    extents = [0]  # of each property in pixels; they are numbered from 1
+    for box in _inside(data, _only(iprp, b"ipco")):
+        extents.append(_extent(data, box, max_pixels) if box.name == b"ispe" else 0)
+    associations: list[tuple[int, int]] = []
+    for box in iprp:
+        if box.name == b"ipma":
+            associations += _associations(data, box)
+            _check_parts(len(associations))
+    pixels: dict[int, int] = {}
+    for item, index in associations:
+        if index < len(extents):
+            pixels[item] = max(pixels.get(item, 0), extents[index])
+    for items in _references(data, _only(meta, b"iref")):
+        together = sum(pixels.get(item, 0) for item in items)
+        if together > _TILES_SHARE * max_pixels:
+            raise ImageTooLargeError(
+                f"the tiles of a picture have {together} pixels; at most {max_pixels} are accepted"
+            )
 
 
-def _walk(data: bytes, start: int, end: int, depth: int = 0) -> Iterator[_Box]:
-    """Every box between two places, those in it, and references."""
-    for box in _boxes(data, start, end):
-        yield box
-        if box.name == b"iref":
-            yield from _references(data, box)
-        elif box.name in _OPENED and depth < _DEEPEST:
-            inside = box.start + _OPENED[box.name]
-            inside += 2 if box.name == b"iinf" and _version(data, box) else 0  # its count has 32 bits
-            yield from _walk(data, inside, box.end, depth + 1)
+def _inside(data: bytes, box: _Box, header: int = 0) -> list[_Box]:
+    """The boxes in one; like libheif, none after one that has no room for its own header.
 
-
-def _boxes(data: bytes, start: int, end: int) -> Iterator[_Box]:
-    """Boxes that lie side by side; like libheif, no further than one that has no room for its own header."""
-    while start + 8 <= end:
-        size, name, header = _number(data, start, 4), data[start + 4 : start + 8], 8
+    Args:
+        data: The file.
+        box: Holds boxes.
+        header: Bytes of its own before them.
+    """
+    found, start = [], box.start + header
+    while start + 8 <= box.end:
+        size, name, own = _number(data, start, 4), data[start + 4 : start + 8], 8
         if size == 1:
-            size, header = _number(data, start + 8, 8), 16
+            size, own = _number(data, start + 8, 8), 16
         elif size == 0:
-            size = end - start
-        if size < header:
-            return
-        yield _Box(name, start + header, min(start + size, end))
+            size = box.end - start
+        if size < own:
+            break
+        found.append(_Box(name, start + own, min(start + size, box.end)))
+        _check_parts(len(found))
         start += size
+    return found
 
 
-def _references(data: bytes, box: _Box) -> Iterator[_Box]:
-    """One after the other in an `iref` box (14496-12, 8.11.12), such as that of a grid to its tiles."""
-    width = 4 if _version(data, box) else 2
-    at = box.start + 4
-    while at + 8 < box.end:
-        at += (16 if _number(data, at, 4) == 1 else 8) + width
-        yield _Box(_REFERENCE, at, at + 2)
-        at += 2 + width * _number(data, at, 2)
+def _only(boxes: list[_Box], name: bytes) -> _Box:
+    """That one, or an empty one: of two, libheif might read the other."""
+    found = [box for box in boxes if box.name == name]
+    if len(found) > 1:
+        raise ImageDecodeError(f"the heif has more than one {name.decode()} box")
+    return found[0] if found else _Box(name, 0, 0)
 
 
 def _item_type(data: bytes, box: _Box) -> bytes:
@@ -93,9 +100,54 @@ def _item_type(data: bytes, box: _Box) -> bytes:
     return data[at : at + 4]
 
 
+def _extent(data: bytes, box: _Box, max_pixels: int) -> int:
+    """Pixels of an `ispe` box (23008-12, 6.5.3)."""
+    width, height = _number(data, box.start + 4, 4), _number(data, box.start + 8, 4)
+    check_size(width, height, max_pixels)
+    return width * height
+
+
+def _associations(data: bytes, box: _Box) -> list[tuple[int, int]]:
+    """Items and the numbers of their properties in an `ipma` box (23008-12, 9.3); 0 is none."""
+    item_width = 4 if _version(data, box) else 2
+    width = 2 if _number(data, box.start + 3, 1) & 1 else 1
+    number = 0x7FFF if width == 2 else 0x7F  # the top bit: essential
+    found, at = [], box.start + 8
+    while at < box.end:
+        item, count = _number(data, at, item_width), _number(data, at + item_width, 1)
+        at += item_width + 1
+        found.append((item, 0))
+        found += [(item, _number(data, at + width * place, width) & number) for place in range(count)]
+        at += width * count
+        _check_parts(len(found))
+    return found
+
+
+def _references(data: bytes, box: _Box) -> list[list[int]]:
+    """Items that each part of an `iref` box names (14496-12, 8.11.12), such as a grid its tiles."""
+    width = 4 if _version(data, box) else 2
+    found: list[list[int]] = []
+    at, read = box.start + 4, 0
+    while at + 8 < box.end:
+        at += (16 if _number(data, at, 4) == 1 else 8) + width
+        count = _number(data, at, 2)
+        if count > _MAX_TILES:
+            raise ImageDecodeError(f"the heif is made of too many tiles; at most {_MAX_TILES} are accepted")
+        found.append([_number(data, at + 2 + width * number, width) for number in range(count)])
+        at += 2 + width * count
+        read += 1 + count
+        _check_parts(read)
+    return found
+
+
+def _check_parts(number: int) -> None:
+    if number > _MAX_PARTS:
+        raise ImageDecodeError(f"the heif has too many parts; at most {_MAX_PARTS} are accepted")
+
+
 def _version(data: bytes, box: _Box) -> int:
     """Of a box that has one."""
-    return _number(data, box.start, 1)
+    return _number(data, box.start, 1) if box.start < box.end else 0
 
 
 def _number(data: bytes, start: int, size: int) -> int:

@@ -37,6 +37,14 @@ def test_more_tiles_than_any_cameras_are_refused(style: Style) -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
+def test_tiles_are_no_larger_than_is_accepted_though_the_picture_claims_to_be_small(style: Style) -> None:
+    wide = (WIDTH * 9, HEIGHT)
+    decode(derived("grid", wide, wide, 9, style), max_pixels=9 * WIDTH * HEIGHT, keep_picture=True)
+    with pytest.raises(ImageTooLargeError, match="tiles"):
+        decode(derived("grid", wide, SIZE, 9, style), max_pixels=4 * WIDTH * HEIGHT, keep_picture=True)
+
+
+@pytest.mark.parametrize("style", STYLES)
 def test_a_side_that_libvips_cannot_count_is_too_large(
     style: Style, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,11 +75,32 @@ def test_what_follows_the_last_box_is_not_looked_at() -> None:
     assert decode(AVIF + trailer, max_pixels=LIMIT, keep_picture=False).info.width == WIDTH
 
 
-@pytest.mark.parametrize("piece", [PLAIN.box(b"free", b""), PLAIN.full(b"iref", bytes(14) * 21_000)])
-def test_a_file_of_nothing_but_small_parts_is_refused(piece: bytes) -> None:
-    parts = AVIF[:32] + PLAIN.full(b"meta", piece * (21_000 if len(piece) == 8 else 1))
+MANY = 21_000
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        PLAIN.box(b"free", b"") * MANY,
+        PLAIN.full(b"iref", bytes(12) * MANY),
+        PLAIN.box(b"iprp", PLAIN.full(b"ipma", bytes(4 + 3 * MANY))),
+        PLAIN.box(b"iprp", PLAIN.full(b"ipma", bytes(4 + 3)) * MANY),
+    ],
+    ids=["boxes", "references", "associations", "boxes of associations"],
+)
+def test_a_file_of_nothing_but_small_parts_is_refused(parts: bytes) -> None:
     with pytest.raises(ImageDecodeError, match="too many parts"):
-        decode(parts, max_pixels=LIMIT, keep_picture=False)
+        decode(AVIF[:32] + PLAIN.full(b"meta", parts), max_pixels=LIMIT, keep_picture=False)
+
+
+@pytest.mark.parametrize("name", [b"meta", b"iprp", b"iref"])
+def test_of_two_boxes_libheif_might_read_the_other(name: bytes) -> None:
+    data = derived("grid", SIZE, SIZE)
+    at = data.index(name) - 4
+    again = data[at : at + int.from_bytes(data[at : at + 4], "big")]
+    doubled = data + again if name == b"meta" else AVIF[:32] + PLAIN.full(b"meta", again * 2)
+    with pytest.raises(ImageDecodeError, match=f"more than one {name.decode()}"):
+        decode(doubled, max_pixels=LIMIT, keep_picture=False)
 
 
 def test_boxes_in_boxes_without_end_are_no_recursion() -> None:
