@@ -6,6 +6,7 @@ import cv2
 
 from deployments.decoding.bmp import decode_bmp
 from deployments.decoding.exif import swaps_sides, upright
+from deployments.decoding.heif import decode_heif
 from deployments.decoding.jpeg import decode_jpeg
 from deployments.decoding.letterbox import fit, half_size, halve, shrink
 from deployments.decoding.raster import Raster
@@ -82,6 +83,8 @@ def _decode(data: bytes, image_format: InputFormat, max_pixels: int, *, is_whole
             return decode_jpeg(data, max_pixels, keep_picture=is_whole)
         case "bmp":
             return decode_bmp(data, max_pixels)
+        case "heif":
+            return decode_heif(data, max_pixels)
         case _:
             return decode_vips(data, image_format, max_pixels)
 

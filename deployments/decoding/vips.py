@@ -1,4 +1,4 @@
-"""PNG, WebP, TIFF, GIF and HEIF by libvips, and those JPEGs that libjpeg-turbo's own interface refuses."""
+"""PNG, WebP, TIFF, GIF and AVIF by libvips, and those JPEGs that libjpeg-turbo's own interface refuses."""
 
 from typing import Any, Final, Literal
 
@@ -6,7 +6,6 @@ import numpy as np
 
 from deployments.decoding.exif import UPRIGHT, known_orientation, read_orientation
 from deployments.decoding.header import check_size, read_size
-from deployments.decoding.heif import check_heif
 from deployments.decoding.icc import colour_space, rgb_profile, sound_profile
 from deployments.decoding.raster import Raster
 from deployments.errors import ImageDecodeError
@@ -40,8 +39,6 @@ def decode_vips(data: bytes, image_format: VipsFormat, max_pixels: int) -> Raste
     claimed = read_size(data, image_format)
     if claimed is not None:
         check_size(*claimed, max_pixels)
-    if image_format == "heif":
-        check_heif(data, max_pixels)
     pages = {"page": 0, "n": 1} if image_format in _PAGED else {}
     # Tolerant libjpeg warnings reach this module only after they were judged harmless.
     fail_on = "truncated" if image_format == "jpeg" else "error"

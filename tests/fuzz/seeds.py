@@ -4,12 +4,14 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 from tests.conftest import SHARED_DIR
 from tests.deployments.decoding.heifs import HEIGHT, STYLES, WIDTH, derived
 from tests.deployments.decoding.pictures import encode, exif_with_orientation, quadrants, srgb_profile
 
+pillow_heif.register_heif_opener()
 MOST_BYTES = 64 * 1024
 """Of a shared file: mutations of larger ones say little more, and take longer."""
 
@@ -38,6 +40,8 @@ def pictures() -> list[bytes]:
         ),
         encode(rgb.convert("CMYK"), "TIFF", save_all=True, append_images=[rgb.convert("CMYK")]),
         encode(rgb, "AVIF", exif=exif),
+        encode(rgb, "HEIF", exif=exif),
+        encode(rgb.convert("RGBA"), "HEIF"),
         *(derived("grid", (2 * WIDTH, HEIGHT), (2 * WIDTH, HEIGHT), 2, style) for style in STYLES),
     ]
     files = sorted((SHARED_DIR / "data" / "bad_images").glob("*/*"))

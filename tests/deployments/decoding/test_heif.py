@@ -1,14 +1,127 @@
+import io
 import struct
+from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
 
+from deployments.decoding import heif
 from deployments.decoding.decode import decode
-from deployments.errors import ImageDecodeError, ImageTooLargeError
+from deployments.errors import ImageDecodeError, ImageTooLargeError, UnsupportedFormatError
+from models.errors import FaceError
 from tests.deployments.decoding.heifs import AVIF, HEIGHT, PLAIN, STYLES, WIDTH, Style, derived
-from tests.deployments.decoding.pictures import LIMIT
+from tests.deployments.decoding.pictures import (
+    LIMIT,
+    encode,
+    exif_with_orientation,
+    quadrants,
+    srgb_profile,
+    stored_for,
+)
 
 SIZE = (WIDTH, HEIGHT)
+pillow_heif.register_heif_opener()
+
+
+def heic(pixels: NDArray[Any] | Image.Image, **options: Any) -> bytes:
+    """What a telephone makes, but for the tiles."""
+    return encode(pixels, "HEIF", quality=95, **options)
+
+
+def pixels_of(data: bytes) -> NDArray[np.int16]:
+    picture = decode(data, max_pixels=LIMIT, keep_picture=True).picture
+    assert picture is not None
+    return picture.pixels.astype(np.int16)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_a_heic_is_read_as_it_is(mode: str) -> None:
+    picture = Image.fromarray(quadrants()).convert(mode)
+    wanted = np.array(picture.convert("RGB") if mode == "L" else picture)
+    pixels = pixels_of(heic(picture))
+    assert pixels.shape == wanted.shape
+    assert np.abs(pixels - wanted)[4:-4:8, 4:-4:8].max() <= 4
+
+
+def test_colours_multiplied_by_alpha_are_divided_again() -> None:
+    half = np.full((32, 32, 4), (100, 50, 0, 128), np.uint8)
+    file = pillow_heif.from_bytes("RGBa", (32, 32), half.tobytes())
+    data = encode_heif(file)
+    assert pillow_heif.open_heif(data).premultiplied_alpha
+    assert np.abs(pixels_of(data)[16, 16] - (199, 100, 0, 128)).max() <= 5
+
+
+def encode_heif(file: pillow_heif.HeifFile) -> bytes:
+    stream = io.BytesIO()
+    file.save(stream, quality=95)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("mode", "bands"), [("RGB;16", 3), ("I;16", 1)])
+def test_a_heic_of_more_than_eight_bits_becomes_eight(mode: str, bands: int) -> None:
+    deep = np.full((32, 32, bands), 200 << 8, np.uint16)
+    data = encode_heif(pillow_heif.from_bytes(mode, (32, 32), deep.tobytes()))
+    assert pillow_heif.open_heif(data).info["bit_depth"] == 10
+    assert np.abs(pixels_of(data) - 200).max() <= 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_heic_is_upright(orientation: int) -> None:
+    upright = quadrants()
+    stored = stored_for(upright, orientation)
+    data = heic(stored, exif=exif_with_orientation(orientation))
+    assert np.abs(pixels_of(data) - upright)[4:-4:8, 4:-4:8].max() <= 4
+
+
+def test_an_rgb_profile_of_a_heic_is_kept() -> None:
+    picture = decode(
+        heic(quadrants(), icc_profile=srgb_profile()), max_pixels=LIMIT, keep_picture=True
+    ).picture
+    assert picture is not None
+    assert picture.icc_profile == srgb_profile()
+
+
+def test_a_heic_that_is_cut_off_or_too_large_is_refused() -> None:
+    data = heic(quadrants())
+    with pytest.raises(ImageDecodeError, match="corrupt"):
+        decode(data[:-20], max_pixels=LIMIT, keep_picture=False)
+    with pytest.raises(ImageTooLargeError):
+        decode(data, max_pixels=WIDTH * HEIGHT - 1, keep_picture=False)
+
+
+def test_without_the_extra_a_heic_is_no_known_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heif, "pillow_heif", None)
+    with pytest.raises(UnsupportedFormatError, match="HEIC"):
+        decode(heic(quadrants()), max_pixels=LIMIT, keep_picture=False)
+    assert decode(AVIF, max_pixels=LIMIT, keep_picture=False).info.width == WIDTH
+
+
+@pytest.mark.parametrize("coded", ["HEIF", "AVIF"])
+def test_a_picture_larger_than_the_file_says_is_refused_before_it_is_made(coded: str) -> None:
+    data = encode(Image.new("RGB", (1500, 1500)), coded)
+    assert data.count(struct.pack(">II", 1500, 1500)) == 1
+    small = data.replace(struct.pack(">II", 1500, 1500), struct.pack(">II", *SIZE))
+    with pytest.raises(ImageDecodeError) as raised:
+        decode(small, max_pixels=LIMIT, keep_picture=False)
+    assert "exceeds the maximum image size" in str(raised.value.__cause__)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_flipped_bytes_of_a_heic_give_a_picture_or_a_named_error(data: st.DataObject) -> None:
+    corrupt = bytearray(heic(quadrants(), exif=exif_with_orientation(6)))
+    for _ in range(data.draw(st.integers(1, 6))):
+        corrupt[data.draw(st.integers(0, len(corrupt) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        decoded = decode(bytes(corrupt), max_pixels=1_000_000, keep_picture=True)
+    except FaceError:
+        return
+    assert decoded.info.channels in {3, 4}
 
 
 @pytest.mark.parametrize("style", STYLES)
