@@ -1,13 +1,16 @@
 """How many pixels an upload says it has, without any codec: for whoever bounds memory before decoding."""
 
 from deployments.decoding.header import check_size, read_size
+from deployments.decoding.heif_header import read_heif_header
 from deployments.decoding.jpeg_header import read_jpeg_header
 from deployments.decoding.sniff import sniff
 from deployments.errors import ImageDecodeError
 
 
 def claimed_pixels(data: bytes, max_pixels: int) -> int:
-    """Width × height by the header; `max_pixels` where only a decoder can tell (TIFF, HEIF, BMP, GIF).
+    """Width × height by the header; `max_pixels` where only a decoder can tell (TIFF, BMP, GIF).
+
+    Of a HEIF the largest picture in it, since any may be decoded.
 
     Only this module's own Python reads the bytes, so no picture can crash the caller.
 
@@ -18,11 +21,13 @@ def claimed_pixels(data: bytes, max_pixels: int) -> int:
     Raises:
         UnsupportedFormatError: The bytes are none of the input formats.
         ImageTooLargeError: The header promises more than `max_pixels`.
-        ImageDecodeError: Empty, or the header is cut off.
+        ImageDecodeError: Empty, or the header is cut off or not to be trusted.
     """
     if not data:
         raise ImageDecodeError("the upload is empty")
     image_format = sniff(data)
+    if image_format == "heif":
+        return min(read_heif_header(data, max_pixels).pixels or max_pixels, max_pixels)
     if image_format == "jpeg":
         header = read_jpeg_header(data)
         size: tuple[int, int] | None = (header.width, header.height)

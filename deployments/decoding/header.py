@@ -1,8 +1,7 @@
 """How large a picture is and may be, judged before a pixel of it is decoded.
 
-Sizes of PNG, GIF and WebP are read here. JPEG and BMP have modules of their own, since their decoders need
-more of the header. TIFF and HEIF keep the size behind offsets; libvips finds it there without decoding a
-pixel.
+Sizes of PNG, GIF and WebP are read here. JPEG, HEIF and BMP have modules of their own, since their decoders
+need more of the header. TIFF keeps the size behind offsets; libvips finds it there without decoding a pixel.
 """
 
 from typing import Final

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from deployments.decoding.exif import UPRIGHT
 from deployments.decoding.header import check_size
-from deployments.decoding.heif_header import check_heif
+from deployments.decoding.heif_header import read_heif_header
 from deployments.decoding.icc import rgb_profile
 from deployments.decoding.raster import Raster
 from deployments.decoding.vips import decode_vips
@@ -38,7 +38,7 @@ def decode_heif(data: bytes, max_pixels: int) -> Raster:
         ImageTooLargeError: More than `max_pixels`, judged from the header.
         ImageDecodeError: Truncated or corrupt.
     """
-    kinds = check_heif(data, max_pixels)
+    kinds = read_heif_header(data, max_pixels).kinds
     if _HEVC not in kinds or _AV1 in kinds:
         return decode_vips(data, "heif", max_pixels)
     if pillow_heif is None:

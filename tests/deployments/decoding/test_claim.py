@@ -7,6 +7,7 @@ import pytest
 from deployments.decoding.claim import claimed_pixels
 from deployments.decoding.decode import decode
 from deployments.errors import ImageDecodeError, ImageTooLargeError, UnsupportedFormatError
+from tests.deployments.decoding.heifs import AVIF, HEIGHT, WIDTH, derived
 from tests.deployments.decoding.pictures import encode
 
 MOST = 50_000_000
@@ -22,6 +23,15 @@ def test_reads_the_size_of_common_formats(suffix: str) -> None:
 def test_counts_others_as_the_most_there_may_be(suffix: str) -> None:
     _, data = cv2.imencode(suffix, np.zeros((20, 30, 3), np.uint8))
     assert claimed_pixels(data.tobytes(), MOST) == MOST
+
+
+def test_a_heif_counts_as_the_largest_picture_in_it_or_its_tiles() -> None:
+    assert claimed_pixels(AVIF, MOST) == WIDTH * HEIGHT
+    assert claimed_pixels(derived("grid", (WIDTH, HEIGHT), (100, 100)), MOST) == 10_000
+    tiles = derived("grid", (3 * WIDTH, HEIGHT), (WIDTH, HEIGHT), 3)
+    assert claimed_pixels(tiles, MOST) == 3 * WIDTH * HEIGHT
+    assert claimed_pixels(tiles, 2 * WIDTH * HEIGHT) == 2 * WIDTH * HEIGHT
+    assert claimed_pixels(AVIF[:32], MOST) == MOST
 
 
 def test_a_gif_counts_as_the_most_since_its_frames_may_be_larger_than_its_screen() -> None:
