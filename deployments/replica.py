@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deployments import logs, tracing
+from deployments.heap import give_back_regularly
 from deployments.metrics import REPLICAS
 from deployments.tally import TALLY
 
@@ -35,6 +36,7 @@ def set_up_replica(deployment: str, metrics_port: int) -> None:
     _keep_local()
     if deployment in STAGES:
         _step_back()
+        give_back_regularly()
 
 
 def _step_back() -> None:
