@@ -115,10 +115,12 @@ class _Reader:
         """Pixels of each property in an `ipco` box, which are numbered from 1; 0 where it is no `ispe`."""
         found = [0]
         for item in self.inside(box):
-            width, height = self._number(item.start + 4, 4), self._number(item.start + 8, 4)
+            pixels = 0
             if item.name == b"ispe":  # 23008-12, 6.5.3
+                width, height = self._number(item.start + 4, 4), self._number(item.start + 8, 4)
                 check_size(width, height, max_pixels)
-            found.append(width * height if item.name == b"ispe" else 0)
+                pixels = width * height
+            found.append(pixels)
         return found
 
     def associations(self, box: _Box) -> list[tuple[int, int]]:
